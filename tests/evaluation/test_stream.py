@@ -1,0 +1,75 @@
+"""Whole videos: windows, batches and the mask buffer change no number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from videomt_bench.data.generate import GeneratorSettings, make_ytvis
+from videomt_bench.data.ytvis import YTVISIndex, locate_ytvis, read_ytvis
+from videomt_bench.evaluation import stream
+from videomt_bench.evaluation.inference import predict_videos
+from videomt_bench.evaluation.stream import InferenceSettings
+from videomt_bench.models import EncoderSpec, ModelSpec, VideoSegmenter, load_variant, load_variants
+
+SPEC = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), num_classes=4, num_queries=6)
+BASE = InferenceSettings(short_side=None, divisor=8, top_k=8, window=3)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> YTVISIndex:
+    root = tmp_path_factory.mktemp("data")
+    make_ytvis(root, GeneratorSettings(videos=3, frames=7, height=40, width=52, split="valid"))
+    return read_ytvis(*locate_ytvis(root, "valid"))
+
+
+def _model(name: str) -> VideoSegmenter:
+    torch.manual_seed(0)
+    return load_variant(name).build(SPEC)
+
+
+def _predict(model: VideoSegmenter, index: YTVISIndex, settings: InferenceSettings) -> list[object]:
+    return list(predict_videos(model, index.videos, index.frames_root, index.categories, settings))
+
+
+@pytest.mark.parametrize("name", [v.name for v in load_variants()])
+def test_a_video_that_does_not_fit_the_buffer(name: str, index: YTVISIndex) -> None:
+    """Masks computed again from the stored state are those that would have been held."""
+    model = _model(name)
+    assert _predict(model, index, replace(BASE, buffer_mib=0)) == _predict(model, index, BASE)
+
+
+def test_dropped_masks_are_computed_again_from_where_they_were(
+    index: YTVISIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, started = _model("step6_videomt"), []
+    window = stream._Stream.window
+
+    def watched(self, start, state):
+        started.append(start)
+        return window(self, start, state)
+
+    monkeypatch.setattr(stream._Stream, "window", watched)
+    per_window = 3 * 6 * 10 * 13 * 4 / 2**20
+    settings = replace(BASE, buffer_mib=1.5 * per_window)
+    outputs = stream.run_videos(model.eval(), index.videos[:1], index.frames_root, settings)
+    assert len(list(outputs.masks)) == 7
+    assert started == [0, 3, 6, 3, 6]
+
+
+@pytest.mark.parametrize("change", [{"window": 1}, {"window": 7}, {"batch": 3}])
+def test_windows_and_batches(change: dict[str, int], index: YTVISIndex) -> None:
+    model = _model("step6_videomt")
+    one, other = _predict(model, index, BASE), _predict(model, index, replace(BASE, **change))
+    for a, b in zip(one, other, strict=True):
+        assert (a.video_id, a.category_id) == (b.video_id, b.category_id)
+        assert a.score == pytest.approx(b.score, abs=1e-6)
+
+
+def test_masks_have_the_size_of_the_video(index: YTVISIndex) -> None:
+    settings = replace(BASE, short_side=24, divisor=16)
+    for prediction in _predict(_model("step6_videomt"), index, settings):
+        assert {tuple(m["size"]) for m in prediction.segmentations} == {(40, 52)}
+        assert len(prediction.segmentations) == 7

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from videomt_bench.errors import BenchError
+from videomt_bench.report.figure import spread
+from videomt_bench.report.latex import escape
+from videomt_bench.report.table import build_tables
+from videomt_bench.report.write import terminal_table, write_report, write_tables
+
+from .conftest import EXPERIMENT, Save
+
+NASTY = r"50% of $x_1 & y^2 ~ {a} #3 \bad | <b> [2] *z* `q` é 中"
+
+
+@pytest.fixture
+def full(results: Path, save: Save) -> Path:
+    for seed in (1, 2):
+        save("step6_videomt", seed, 0.6)
+        save("step5_propagation", seed, 0.4)
+    save("step4_frame_by_frame", 1, state="failed", reason=NASTY)
+    (results / "records" / "broken.json").write_text("{")
+    return results
+
+
+def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
+    out = tmp_path / "new" / "out"
+    files = write_report(full, out, EXPERIMENT, draws=20)
+    assert [f.name for f in files] == [
+        "made-up.md", "made-up.csv", "made-up.tex",
+        "made-up-figure.pdf", "made-up-figure.svg", "made-up-figure.png",
+    ]  # fmt: skip
+    assert sorted(f.name for f in files) == sorted(p.name for p in out.iterdir())
+    text = (out / "made-up.md").read_text()
+    (table,) = build_tables(full, EXPERIMENT, draws=20)
+    ap = table.main.rows[2][1]
+    assert f"| {ap.text} {ap.spread} |".replace("[", r"\[").replace("]", r"\]") in text
+    assert "broken.json" in text
+    csv = pd.read_csv(out / "made-up.csv")
+    assert set(csv["origin"]) == {"measured", "paper"}
+    image = Image.open(out / "made-up-figure.png")
+    assert image.width == 1440
+
+
+def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
+    first = write_report(full, tmp_path / "a", EXPERIMENT, draws=20)
+    second = write_report(full, tmp_path / "b", EXPERIMENT, draws=20)
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+        assert not re.search(rb"CreationDate|<dc:date>|tEXtSoftware", a.read_bytes()), a.name
+
+
+def test_a_report_of_nothing_is_a_table_of_reasons(results: Path, tmp_path: Path):
+    write_report(results, tmp_path / "out", EXPERIMENT)
+    text = (tmp_path / "out" / "made-up.md").read_text()
+    assert text.count("–<sup>a</sup>") >= 3
+    assert "<sup>a</sup> not run" in text
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(full: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot write"):
+        write_report(full, tmp_path / "file" / "out", EXPERIMENT, draws=5)
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header(full: Path, tmp_path: Path):
+    rows = [{**EXPERIMENT["rows"][2], "label": "a | b\n<script>"}, EXPERIMENT["rows"][0]]
+    write_report(full, tmp_path, {**EXPERIMENT, "rows": rows}, draws=5)
+    text = (tmp_path / "made-up.md").read_text()
+    lines = [re.sub(r"\\\|", "", line) for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines[:4]} == {lines[0].count("|")}
+    assert "<script>" not in text
+
+
+def test_every_special_character_is_escaped():
+    for character in r"&%$#_{}~^\<>|":
+        assert escape(character) not in (character, ""), character
+    assert escape("a_b & 5%") == r"a\_b \& 5\%"
+    assert escape("\\") == r"\textbackslash{}"
+    assert escape("[1]") == "{[}1{]}"
+    assert escape("†−±×") == r"\textdagger{}$-$$\pm$$\times$"
+    assert escape("é") == "é"
+    assert escape("中\n\x00") == "{[}U+4E2D{]}  "
+
+
+def test_latex_is_well_formed(full: Path, tmp_path: Path):
+    write_report(full, tmp_path, EXPERIMENT, draws=5)
+    text = (tmp_path / "made-up.tex").read_text()
+    for environment in ("table*", "tabular", "minipage"):
+        assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}")
+    for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
+        assert text.count(rule) == 2
+    assert escape("50% of $x_1") in text
+    bare = re.sub(r"\\.", "", "\n".join(x for x in text.splitlines() if not x.startswith("%")))
+    assert bare.count("{") == bare.count("}")
+    assert not re.search(r"[%#_^~]", re.sub(r"~", "", bare))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def test_latex_compiles(full: Path, tmp_path: Path):
+    (table,) = build_tables(full, EXPERIMENT, draws=5)
+    printable = "".join(chr(i) for i in range(32, 256)) + "–—−±×Δ→≤≥…†‡§¶·’‘µ中"
+    table.notes.append(("z", printable))
+    write_tables([table], tmp_path, "made-up")
+    (tmp_path / "main.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+        "\\input{made-up.tex}\\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_terminal_table_fits_100_columns(full: Path):
+    (table,) = build_tables(full, EXPERIMENT, draws=20)
+    file = io.StringIO()
+    Console(file=file, width=100).print(terminal_table(table))
+    text = file.getvalue()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+    for row in table.main.rows[1:]:
+        assert f"{row[1].text} {row[1].spread}" in text
+        assert row[0].text[:15] in text
+    assert "68.6" in text
+    assert "failed: 50% of $x_1" in text
+
+
+def test_spread_keeps_order_distance_and_centre():
+    places = spread([1.0, 1.1, 1.2, 9.0], 1.0)
+    assert [b - a >= 1 - 1e-9 for a, b in pairwise(places)] == [True] * 3
+    assert sum(places[:3]) / 3 == pytest.approx(1.1)
+    assert places[3] == 9.0
+    assert spread([], 1.0) == []
+
+
+def test_the_room_never_imports_torch():
+    code = (
+        "import sys, videomt_bench.report.write, videomt_bench.evaluation.video_ap;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

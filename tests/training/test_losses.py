@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from videomt_bench.data.augment import Augmentation
+from videomt_bench.data.clips import ClipTargets, TrainClips, collate
+from videomt_bench.data.generate import GeneratorSettings, make_ytvis
+from videomt_bench.data.ytvis import read_ytvis
+from videomt_bench.models import ClipOutput, load_variant, variant_names
+from videomt_bench.models.conformance import SPEC
+from videomt_bench.training.layers import LossSettings
+from videomt_bench.training.losses import _uncertain_points, clip_losses
+from videomt_bench.training.optim import OptimSettings, parameter_groups
+
+SETTINGS = LossSettings(num_points=16)
+MATCHINGS = ("first_appearance", "per_frame")
+TOLERANCE = dict(rel=1e-5, abs=1e-5)
+
+
+def numbers(losses: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def learned_classes(output: ClipOutput, losses: dict[str, Tensor]) -> Tensor:
+    """The class target (B, T, Q) of the final layer: the one entry that the gradient raises."""
+    (gradient,) = torch.autograd.grad(losses["loss_class"], output.class_logits, retain_graph=True)
+    assert ((gradient < 0).sum(-1) == 1).all()
+    return gradient.argmin(-1)
+
+
+def single(
+    present: list[bool], queries: int = 3, classes: int = 4
+) -> tuple[ClipOutput, ClipTargets]:
+    """One clip of one object of class 1, the left half; query 0 predicts it, with certainty."""
+    seen = torch.tensor([present])
+    masks = torch.zeros(1, len(present), 16, 16, dtype=torch.bool)
+    masks[0, seen[0], :, :8] = True
+    logits = torch.full((1, len(present), queries, 16, 16), -30.0)
+    logits[0, :, 0][seen[0], :, :8] = 30.0
+    output = ClipOutput(
+        torch.zeros(1, len(present), queries, classes).requires_grad_(),
+        logits.requires_grad_(),
+        torch.zeros(()),
+        torch.zeros(()),
+    )
+    return output, ClipTargets(torch.tensor([1]), masks, seen)
+
+
+def test_constants_of_the_paper():
+    assert LossSettings() == LossSettings(
+        class_weight=2.0,
+        mask_weight=5.0,
+        dice_weight=5.0,
+        no_object_weight=0.1,
+        num_points=112**2,
+        oversample=3.0,
+        importance=0.75,
+    )
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+@pytest.mark.parametrize("seed", range(3))
+def test_same_as_plain_loops(clips, restated, draws, matching, seed):
+    """Every pair of a layer, an object and a frame has points of its own."""
+    output, targets = clips(seed, (3, 0, 5, 2))
+    losses = numbers(clip_losses(output, targets, matching, SETTINGS))
+    costs, candidates, others = draws
+    images = count()
+    of_image = {
+        (b, t): costs[next(images)]
+        for b, t in np.ndindex(4, 4)
+        if _matched_in(targets[b].present, t, matching)
+    }
+    pairs = restated.match(output, targets, matching, lambda b, t: of_image[b, t])
+    row = {
+        (layer, b, o, t): i
+        for i, (layer, b, o, t) in enumerate(
+            (layer, b, o, t)
+            for layer in range(3)
+            for b in range(4)
+            for o, t in np.argwhere(pairs[b][0] >= 0).tolist()
+        )
+    }
+    assert candidates.shape == (len(row), 48, 2)
+    assert others.shape == (len(row), 4, 2)
+    expected = restated.losses(
+        output, targets, matching, pairs, lambda *at: (candidates[row[at]], others[row[at]])
+    )
+    assert losses == pytest.approx(expected, **TOLERANCE)
+
+
+def _matched_in(present: Tensor, t: int, matching: str) -> bool:
+    if matching == "per_frame":
+        return bool(present[:, t].any())
+    return bool((present[:, t] & ~present[:, :t].any(1)).any())
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+@pytest.mark.parametrize("queries", [1, 2, 4])
+def test_same_as_plain_loops_with_fewer_queries_than_objects(
+    clips, restated, same_points, matching, queries
+):
+    """Objects without a query still count in the normaliser."""
+    output, targets = clips(queries, (5, 3, 0), queries)
+    costs, candidates, others = map(same_points, (16, 48, 4))
+    pairs = restated.match(output, targets, matching, lambda b, t: costs)
+    expected = restated.losses(output, targets, matching, pairs, lambda *at: (candidates, others))
+    losses = numbers(clip_losses(output, targets, matching, SETTINGS))
+    assert losses == pytest.approx(expected, **TOLERANCE)
+
+
+def test_the_order_of_clips_does_not_matter(clips, same_points):
+    output, targets = clips(5, (2, 0, 4))
+    order = [2, 0, 1]
+    turned = ClipOutput(
+        *(x[order] for x in (output.class_logits, output.mask_logits)),
+        output.queries,
+        output.embeddings,
+    )
+    output.intermediate = ()
+    losses = numbers(clip_losses(output, targets, "first_appearance", SETTINGS))
+    again = clip_losses(turned, [targets[i] for i in order], "first_appearance", SETTINGS)
+    assert numbers(again) == pytest.approx(losses, **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("matching", "expected"),
+    [
+        ("first_appearance", [[1, 3, 3]] * 4),
+        ("per_frame", [[3] * 3, [1, 3, 3], [3] * 3, [1, 3, 3]]),
+    ],
+)
+def test_the_class_holds_before_and_after_an_object(matching, expected):
+    output, target = single([False, True, False, True])
+    losses = clip_losses(output, [target], matching, SETTINGS)
+    assert learned_classes(output, losses).tolist() == [expected]
+
+
+def test_the_mask_target_is_empty_where_an_object_is_absent():
+    output, target = single([False, True, False])
+    output.mask_logits.detach().clamp_(-2, 2)
+    losses = clip_losses(output, [target], "first_appearance", SETTINGS)
+    for name in ("loss_mask", "loss_dice"):
+        (gradient,) = torch.autograd.grad(losses[name], output.mask_logits, retain_graph=True)
+        assert (gradient[0, :, 1:] == 0).all(), "queries without an object learn no mask"
+        for t in (0, 2):
+            assert (gradient[0, t, 0] >= 0).all()
+            assert (gradient[0, t, 0] > 0).any()
+        inside = gradient[0, 1, 0, 1:15, 1:7]
+        assert (inside <= 0).all()
+        assert (inside < 0).any()
+
+
+@pytest.mark.parametrize(("matching", "num_masks"), [("first_appearance", 4), ("per_frame", 1)])
+def test_absent_frames_count_among_the_masks(matching, num_masks):
+    """Undecided logits cost log 2 in the one frame with the object; the others are right."""
+    output, target = single([True, False, False, False])
+    output.mask_logits.detach()[0, 0, 0] = 0.0
+    losses = numbers(clip_losses(output, [target], matching, SETTINGS))
+    assert losses["loss_mask"] == pytest.approx(5 * math.log(2) / num_masks, rel=1e-5)
+
+
+def test_all_layers_count_alike(same_points):
+    output, target = single([True, True])
+    output.class_logits.detach()[0, 0, 0] = torch.tensor([1.0, -1.0, 2.0, 0.0])
+    alone = numbers(clip_losses(output, [target], "first_appearance", SETTINGS))
+    thrice = replace(output, intermediate=(output, output))
+    together = numbers(clip_losses(thrice, [target], "first_appearance", SETTINGS))
+    expected = {name: 3 * value for name, value in alone.items()}
+    assert together == pytest.approx(expected, **TOLERANCE)
+
+
+def test_no_object_counts_a_tenth_in_a_weighted_mean():
+    output, target = single([True, False], queries=4)
+    matched, unmatched = torch.tensor([0.0, 3.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0, 0.5])
+    with torch.no_grad():
+        output.class_logits[0, :, 0] = matched
+        output.class_logits[0, :, 1:] = unmatched
+    a = float(cross_entropy(matched, torch.tensor(1)))
+    b = float(cross_entropy(unmatched, torch.tensor(3)))
+    losses = numbers(clip_losses(output, [target], "first_appearance", SETTINGS))
+    assert losses["loss_class"] == pytest.approx(2 * (2 * a + 0.6 * b) / 2.6, rel=1e-5)
+    nothing = float(cross_entropy(matched, torch.tensor(3)))
+    losses = numbers(clip_losses(output, [target], "per_frame", SETTINGS))
+    assert losses["loss_class"] == pytest.approx(2 * (a + 0.1 * nothing + 0.6 * b) / 1.7, rel=1e-5)
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+def test_a_batch_without_objects_learns_no_object(clips, matching):
+    output, targets = clips(0, (0, 0))
+    losses = clip_losses(output, targets, matching, SETTINGS)
+    assert losses["loss_mask"] == losses["loss_dice"] == 0
+    assert (learned_classes(output, losses) == 3).all()
+    sum(losses.values()).backward()
+    assert output.mask_logits.grad is not None, "a process group waits for every gradient"
+
+
+def test_uncertain_points_are_the_least_certain_of_the_candidates(draws):
+    maps = torch.randn(6, 1, 8, 8) * 4
+    points = _uncertain_points(maps, SETTINGS)
+    candidates, others = draws
+    assert points.shape == (6, 16, 2)
+    assert candidates.shape == (6, 48, 2)
+    assert others.shape == (6, 4, 2)
+    for n in range(6):
+        certainty = _bilinear(maps[n], torch.from_numpy(candidates[n])).abs()
+        expected = candidates[n][certainty.argsort()[:12].numpy()]
+        found = points[n].double().numpy()
+        assert {tuple(p) for p in found[:12]} == {tuple(p) for p in expected}
+        np.testing.assert_array_equal(found[12:], others[n])
+
+
+def _bilinear(image: Tensor, points: Tensor) -> Tensor:
+    grid = (2 * points.float() - 1)[None, None]
+    return torch.nn.functional.grid_sample(image[None], grid, align_corners=False)[0, 0, 0]
+
+
+def test_points_of_the_paper():
+    """37,632 candidates, 9,408 of them kept, 3,136 others."""
+    logits = torch.linspace(-1, 1, 32).expand(1, 1, 32, 32)
+    points = _uncertain_points(logits, LossSettings())
+    assert points.shape == (1, 12544, 2)
+    near = ((points[0, :, 0] - 0.5).abs() < 0.13).float()
+    assert near[:9408].mean() > 0.97, "a quarter of the candidates lie that near the zero line"
+    assert near[9408:].mean() == pytest.approx(0.26, abs=0.04)
+
+
+@pytest.mark.parametrize("quirk", [False, True])
+def test_labels_of_objects_that_are_gone_in_the_last_frame(tmp_path, quirk):
+    """Section 3.5: the official code trains them as the last class, in all frames."""
+    path = make_ytvis(tmp_path, GeneratorSettings(videos=1, frames=4, height=24, width=24))
+    data = json.loads(path.read_text())
+    gone, stays = data["annotations"][:2]
+    for track, category in ((gone, 1), (stays, 2)):
+        first = next(s for s in track["segmentations"] if s is not None)
+        track.update(category_id=category, segmentations=[first] * 4, iscrowd=0)
+    gone["segmentations"] = [*gone["segmentations"][:3], None]
+    data["annotations"] = [gone, stays]
+    path.write_text(json.dumps(data))
+    index = read_ytvis(path, tmp_path / "train" / "JPEGImages")
+    classes = len(index.categories)
+    clip = TrainClips(index, 4, Augmentation(), seed=0, label_quirk=quirk)[0]
+    batch = collate([clip], 8)
+    output = ClipOutput(
+        torch.zeros(1, 4, 5, classes + 1).requires_grad_(),
+        torch.randn(1, 4, 5, 6, 6).requires_grad_(),
+        torch.zeros(()),
+        torch.zeros(()),
+    )
+    losses = clip_losses(output, batch.targets, "first_appearance", SETTINGS)
+    learned = learned_classes(output, losses)[0]
+    expected = sorted([1, classes - 1 if quirk else 0, *[classes] * 3])
+    assert [sorted(frame.tolist()) for frame in learned] == [expected] * 4
+    assert (learned == learned[0]).all()
+
+
+# Gradients through whole models, and masked attention
+
+
+@pytest.fixture
+def batch(clips) -> tuple[Tensor, list[ClipTargets]]:
+    """Frames of the size in ``conformance`` and their targets."""
+    _, targets = clips(0, (3, 0))
+    padded = [replace(t, masks=torch.nn.functional.pad(t.masks, (0, 48, 0, 32))) for t in targets]
+    return torch.randn(2, 4, 3, 48, 64), padded
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", variant_names())
+def test_every_trained_parameter_learns(name, masked, batch):
+    """Every parameter of an optimizer group has a gradient that is finite and not zero."""
+    variant = load_variant(name)
+    model = variant.build(SPEC).train()
+    if masked:
+        model.segmenter.anneal_masks(0.25)
+    frames, targets = batch
+    losses = clip_losses(model(frames)[0], targets, variant.matching, SETTINGS)
+    sum(losses.values()).backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    trained = {n for g in parameter_groups(model, OptimSettings()) for n in g["names"]}
+    assert trained == set(gradients)
+    assert [n for n, g in gradients.items() if g is None] == []
+    assert [n for n, g in gradients.items() if not g.isfinite().all()] == []
+    assert [n for n, g in gradients.items() if not (g != 0).any()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "linked"),
+    [("step4_frame_by_frame", False), ("step5_propagation", True), ("step6_videomt", True)],
+)
+def test_gradients_flow_through_time(name, linked, batch):
+    """The last frame teaches the first one where queries are propagated, over three steps."""
+    model = load_variant(name).build(SPEC).train()
+    frames = batch[0].requires_grad_()
+    output, _ = model(frames)
+    (gradient,) = torch.autograd.grad(output.mask_logits[:, -1].square().mean(), frames)
+    assert gradient[:, -1].abs().max() > 0
+    for t in range(3):
+        assert (gradient[:, t].abs().max() > 0) == linked
+
+
+def test_the_fusion_layer_learns_from_later_frames_only(batch):
+    model = load_variant("step6_videomt").build(SPEC).train()
+    for t in range(3):
+        output, _ = model(batch[0])
+        loss = output.class_logits[:, t].square().mean()
+        (gradient,) = torch.autograd.grad(loss, model.memory.fuse.weight)
+        assert (gradient.abs().max() > 0) == (t > 0)
+
+
+STEPS = 88692
+SCHEDULES = {
+    4: ([14782, 29564, 44346, 59128], [29564, 44346, 59128, 73910]),
+    3: ([14782, 36955, 59128], [29564, 51737, 73910]),
+}
+
+
+@pytest.mark.parametrize("blocks", SCHEDULES)
+def test_masks_anneal_as_in_eomt(tiny, blocks):
+    """Section 1.6: start and end steps of each joint block, of ViT-L and of ViT-S and B."""
+    segmenter = tiny.model(joint_blocks=blocks).segmenter
+    starts, ends = SCHEDULES[blocks]
+    for step in sorted({0, STEPS, *starts, *ends, *range(0, STEPS, 997)}):
+        expected = []
+        for start, end in zip(starts, ends, strict=True):
+            progress = (step - start) / (end - start)
+            expected.append(1.0 if step < start else 0.0 if step > end else (1 - progress) ** 0.9)
+        segmenter.anneal_masks(step / STEPS)
+        assert segmenter.mask_probability == pytest.approx(expected, abs=1e-5)
+
+
+def joint_tokens(segmenter, batch: int = 2) -> tuple[Tensor, int]:
+    """Five queries, the prefix and 4 × 4 patches; the index of the first patch."""
+    tokens = segmenter.encoder.embed(torch.randn(batch, 3, 32, 32))
+    return torch.cat([torch.randn(batch, 5, segmenter.dim), tokens], 1), 5 + tokens.shape[1] - 16
+
+
+def test_a_query_attends_to_the_patches_of_its_mask_only(tiny):
+    """A change of a patch reaches the queries that see it, and all patches."""
+    segmenter = tiny.model().segmenter.eval()
+    x, first = joint_tokens(segmenter)
+    logits = torch.full((2, 5, 16, 16), -1.0)
+    logits[:, 1:3, :8, :8] = 1.0
+    logits[1, 2] = 1.0
+    mask = segmenter._attention_mask(logits, x, (4, 4), 1.0)
+    own = mask[:, 0, :5, first:].unflatten(2, (4, 4))
+    assert mask[:, 0, :5, :first].all()
+    assert mask[:, 0, 5:].all()
+    assert own[0, 1, :2, :2].all()
+    assert own[0, 1].sum() == 4
+    assert own[1, 2].all()
+    assert not own[:, [0, 3, 4]].any()
+    block = segmenter.encoder.joint_blocks[0]
+    changed = x.clone()
+    changed[:, first + 15] += 1.0
+    moved = (block(changed, attn_mask=mask) - block(x, attn_mask=mask)).abs().amax(-1) > 0
+    assert moved[0, :5].tolist() == [False] * 5
+    assert moved[1, :5].tolist() == [False, False, True, False, False]
+    assert moved[:, first:].all()
+
+
+def test_queries_of_an_empty_mask_attend_to_each_other(tiny):
+    segmenter = tiny.model().segmenter
+    x, _ = joint_tokens(segmenter)
+    mask = segmenter._attention_mask(torch.full((2, 5, 16, 16), -5.0), x, (4, 4), 1.0)
+    out = segmenter.encoder.joint_blocks[0](x.requires_grad_(), attn_mask=mask)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert out.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+def test_each_query_is_masked_with_the_probability(tiny):
+    """800 queries: 0.3 within five standard deviations, and each as a whole."""
+    segmenter = tiny.model().segmenter
+    x, first = joint_tokens(segmenter, batch=160)
+    mask = segmenter._attention_mask(torch.full((160, 5, 16, 16), -1.0), x, (4, 4), 0.3)
+    patches = mask[:, 0, :5, first:]
+    assert (patches.all(-1) | ~patches.any(-1)).all()
+    masked = ~patches.any(-1)
+    assert masked.float().mean().item() == pytest.approx(0.3, abs=5 * math.sqrt(0.21 / 800))
+    assert 0 < masked.sum(1).min() + masked.sum(1).max() < 10
+
+
+def test_masking_is_for_training_only(tiny):
+    model = tiny.model().eval()
+    clip = torch.randn(1, 2, 3, 32, 32)
+    free = model(clip)[0].mask_logits
+    model.segmenter.anneal_masks(0.0)
+    assert torch.equal(model(clip)[0].mask_logits, free)
+    masked = model.train()(clip)[0].mask_logits
+    assert not torch.equal(masked, free)
+    model.segmenter.anneal_masks(1.0)
+    assert torch.allclose(model(clip)[0].mask_logits, free, atol=1e-5)

@@ -1,0 +1,3 @@
+"""videomt-bench: benchmark and ablation framework for online video segmentation."""
+
+__version__ = "0.1.0"

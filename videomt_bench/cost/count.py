@@ -1,0 +1,204 @@
+"""Multiply-accumulates and operations of one steady-state frame, by two counters that must agree.
+
+The papers' "GFLOPs" are multiply-accumulates, as fvcore counts them. PyTorch's own counter gives
+two operations per multiply-accumulate of matrix products and convolutions, and nothing else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+from torch.backends import cudnn, mkldnn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from videomt_bench.cost.attention import unfused_attention
+from videomt_bench.cost.modes import evaluating
+from videomt_bench.cost.operators import ESTIMATED, HANDLERS, is_negligible, matters
+from videomt_bench.cost.shapes import on_meta, shapes_only
+from videomt_bench.errors import BenchError
+from videomt_bench.models.contracts import Cost, VideoState
+from videomt_bench.models.video import VideoSegmenter
+
+TOLERANCE = 0.01
+"""How far the two counters may differ on matrix products and convolutions."""
+
+
+@dataclass
+class MacCount:
+    """What one frame costs."""
+
+    gmacs: float
+    """10⁹ multiply-accumulates, attention counted; norms and resampling as fvcore estimates them,
+    and what the parts declare."""
+    gflops: float
+    """10⁹ operations of matrix products and convolutions, two per multiply-accumulate."""
+    uncounted: dict[str, int]
+    """Operators that neither were counted nor are known not to matter -> how often they ran."""
+    by_operator: dict[str, float]
+    """Operator -> 10⁹ multiply-accumulates."""
+    notes: list[str] = field(default_factory=list)
+    """What the parts say about their cost."""
+
+
+def count_macs(model: VideoSegmenter, height: int, width: int) -> MacCount:
+    """Count one frame of one stream after its first, at ``height`` × ``width`` input pixels.
+
+    Nothing is computed where that is possible: shapes are traced on the meta device. A model that
+    looks at values (Hungarian matching) is run with random frames where its parameters are.
+
+    An operator of your own is counted once its formula is registered with
+    ``torch.utils.flop_counter.register_flop_formula``; a part's method ``cost() -> Cost`` adds
+    what is no operator at all.
+
+    Raises:
+        BenchError: an operator that matters was not counted, or the two counters disagree.
+    """
+    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _from_shapes(model, height, width) or _from_values(model, height, width)
+
+
+def _from_shapes(model: VideoSegmenter, height: int, width: int) -> MacCount | None:
+    """Count on the meta device; None if the model needs values."""
+    try:
+        shapes = on_meta(model)
+        with shapes_only():
+            trace = _trace(shapes, torch.empty(1, 3, height, width))
+        return _checked(trace, _declared(model))
+    # whatever goes wrong without values is tried again with them, and reported from there
+    except Exception:
+        return None
+
+
+def _from_values(model: VideoSegmenter, height: int, width: int) -> MacCount:
+    """Count a run on random frames, where the model's parameters are."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    frame = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return _checked(_trace(model, frame.to(device)), _declared(model))
+
+
+@dataclass
+class _Trace:
+    """What the counters saw."""
+
+    macs: dict[str, float]
+    """fvcore's, by operator."""
+    uncounted: dict[str, int]
+    flops: dict[str, int]
+    """PyTorch's, by operator with its namespace."""
+
+
+def _trace(model: VideoSegmenter, frame: Tensor) -> _Trace:
+    with unfused_attention(model):
+        state = model.detach(model.step(frame, model.init_state(1))[1])
+        analysis = FlopCountAnalysis(_Step(model, state), frame).set_op_handle(**HANDLERS)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        macs = analysis.tracer_warnings("none").by_operator()
+        # a recurrent layer of these is one operator that PyTorch's counter does not know
+        libraries = mkldnn.flags(enabled=False), cudnn.flags(enabled=False)
+        with libraries[0], libraries[1], FlopCounterMode(display=False) as counter:
+            model.step(frame, state)
+    uncounted = {k: n for k, n in analysis.unsupported_ops().items() if not is_negligible(k)}
+    flops = counter.get_flop_counts().get("Global", {})
+    return _Trace(
+        {name: float(value) for name, value in macs.items()},
+        {str(name): int(n) for name, n in sorted(uncounted.items())},
+        {str(op).replace(".", "::", 1): int(value) for op, value in flops.items()},
+    )
+
+
+def _checked(trace: _Trace, declared: dict[str, Cost]) -> MacCount:
+    """Both counts with what was registered and declared, once nothing that matters is missing."""
+    registered = {op: n for op, n in trace.flops.items() if not op.startswith("aten::")}
+    uncounted = {op: n for op, n in trace.uncounted.items() if op not in registered}
+    if missing := [op for op in uncounted if matters(op)]:
+        raise BenchError(
+            f"cannot count {', '.join(missing)}: write it with PyTorch's matrix products and "
+            "convolutions, or register its formula with "
+            "torch.utils.flop_counter.register_flop_formula"
+        )
+    flops = sum(trace.flops.values())
+    _agree(trace.macs, (flops - sum(registered.values())) / 2)
+    macs = dict(trace.macs)
+    macs |= {op: n / 2 for op, n in registered.items()}
+    macs |= {f"declared by {part}": cost.macs for part, cost in declared.items()}
+    return MacCount(
+        gmacs=sum(macs.values()) / 1e9,
+        gflops=(flops + 2 * sum(cost.macs for cost in declared.values())) / 1e9,
+        uncounted=uncounted,
+        by_operator={name: value / 1e9 for name, value in macs.items() if value},
+        notes=[f"{part}: {note}" for part, cost in declared.items() for note in cost.notes],
+    )
+
+
+def _agree(macs: dict[str, float], expected: float) -> None:
+    products = sum(value for name, value in macs.items() if name not in ESTIMATED)
+    if abs(products - expected) > TOLERANCE * max(products, expected):
+        raise BenchError(
+            f"the counters disagree on matrix products and convolutions: fvcore has "
+            f"{products / 1e9:.6g} GMACs, PyTorch's counter {expected / 1e9:.6g}"
+        )
+
+
+def _declared(model: VideoSegmenter) -> dict[str, Cost]:
+    """What the three parts add by ``cost()``."""
+    parts = {"segmenter": model.segmenter, "memory": model.memory, "tracker": model.tracker}
+    costs = {name: getattr(part, "cost", None) for name, part in parts.items()}
+    return {name: cost() for name, cost in costs.items() if callable(cost)}
+
+
+class _Step(nn.Module):
+    """One step from a fixed state, as the tracer wants it: tensor in, tuple of tensors out.
+
+    Everything the step gives is returned, as the tracer drops what leads nowhere.
+    """
+
+    def __init__(self, model: VideoSegmenter, state: VideoState) -> None:
+        super().__init__()
+        self.model = model
+        self.state = state
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        with _KeepRead() as read:
+            result = self.model.step(frame, self.state)
+        return (*tensors(result), *read.kept)
+
+
+class _KeepRead(TorchFunctionMode):
+    """Keeps tensors whose values are read into Python or numpy, such as matching costs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _READS:
+            self.kept.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+_READS = frozenset(
+    ("numpy", "item", "tolist", "__array__", "__bool__", "__int__", "__float__", "__index__")
+)
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested dataclasses, dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif is_dataclass(value):
+        for f in fields(value):
+            yield from tensors(getattr(value, f.name))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors(item)

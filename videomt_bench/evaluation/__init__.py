@@ -1,0 +1,1 @@
+"""Scores of predictions against truth: video AP and object recall, and the files they need."""

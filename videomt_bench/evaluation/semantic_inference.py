@@ -1,0 +1,23 @@
+"""Semantic predictions of whole videos: a class for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from videomt_bench.evaluation.stream import VideoOutputs
+from videomt_bench.models.postprocess import class_map, resize_probabilities
+
+
+def semantic_video(outputs: VideoOutputs, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Class indices, uint8 (H, W), frame after frame, of a video that was run alone.
+
+    Args:
+        outputs: of one video.
+        size: height and width of the result.
+    """
+    logits = outputs.class_logits[0]
+    for frame in outputs.masks:
+        masks = resize_probabilities(frame, outputs.padded, outputs.inner, size)[0]
+        yield class_map(masks, logits).numpy().astype(np.uint8)

@@ -1,0 +1,52 @@
+"""Contracts, the three-slot model and the parts that variants are made of."""
+
+from videomt_bench.models.contracts import (
+    ClipOutput,
+    ClipPrediction,
+    Cost,
+    FrameFeatures,
+    FrameOutput,
+    FrameSegmenter,
+    Prediction,
+    QueryMemory,
+    State,
+    Tracker,
+    VideoState,
+)
+from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
+from videomt_bench.models.eomt import EoMT
+from videomt_bench.models.gallery import load_variant, load_variants, variant_names
+from videomt_bench.models.memories import LearnedQueries, QueryFusion, QueryPropagation
+from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
+from videomt_bench.models.variant import ModelSpec, SlotSizes, Variant
+from videomt_bench.models.video import VideoSegmenter
+
+__all__ = [
+    "ClipOutput",
+    "ClipPrediction",
+    "Cost",
+    "EmbeddingMatching",
+    "EncoderSpec",
+    "EoMT",
+    "FrameFeatures",
+    "FrameOutput",
+    "FrameSegmenter",
+    "LearnedQueries",
+    "ModelSpec",
+    "Prediction",
+    "QueryFusion",
+    "QueryIndex",
+    "QueryMemory",
+    "QueryPropagation",
+    "SlotSizes",
+    "State",
+    "Tracker",
+    "Variant",
+    "ViTEncoder",
+    "VideoSegmenter",
+    "VideoState",
+    "build_encoder",
+    "load_variant",
+    "load_variants",
+    "variant_names",
+]

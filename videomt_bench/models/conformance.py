@@ -1,0 +1,153 @@
+"""Checks that a variant keeps the streaming contract, at a size that takes a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from videomt_bench.models.contracts import ClipOutput
+from videomt_bench.models.encoders import EncoderSpec
+from videomt_bench.models.variant import ModelSpec, Variant
+from videomt_bench.models.video import VideoSegmenter
+
+SPEC = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), num_classes=4, num_queries=6)
+FRAMES = 4
+SIZE = (48, 64)
+TOLERANCE = 1e-5
+
+
+@dataclass
+class Check:
+    """One thing that was checked; ``detail`` is what was seen, or what fails and how to mend it."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def check_variant(variant: Variant) -> list[Check]:
+    """Run all checks; an exception is a failed check."""
+    tests: list[tuple[str, Callable[[VideoSegmenter], str]]] = [
+        ("shapes", _shapes),
+        ("determinism", _determinism),
+        ("streaming equals clip", _streaming),
+        ("batch independence", _independence),
+        ("state size is constant", _state_size),
+        ("gradients reach every parameter", _gradients),
+        ("detach cuts the graph", _detach),
+    ]
+    results = []
+    for name, test in tests:
+        torch.manual_seed(0)
+        try:
+            results.append(Check(name, True, test(variant.build(SPEC).eval())))
+        except Exception as error:
+            results.append(Check(name, False, f"{type(error).__name__}: {error}"))
+    return results
+
+
+def _clip(batch: int = 2) -> Tensor:
+    return torch.randn(batch, FRAMES, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def _run(model: VideoSegmenter, clip: Tensor) -> ClipOutput:
+    with torch.no_grad():
+        return model(clip)[0]
+
+
+def _difference(a: ClipOutput, b: ClipOutput) -> float:
+    pairs = ((a.class_logits, b.class_logits), (a.mask_logits, b.mask_logits))
+    return max(float((x - y).abs().max()) for x, y in pairs)
+
+
+def _close(difference: float, mend: str) -> str:
+    if not difference <= TOLERANCE:
+        raise ValueError(f"outputs differ by {difference:.2g}, more than {TOLERANCE:g}; {mend}")
+    return f"largest difference {difference:.1g}"
+
+
+def _shapes(model: VideoSegmenter) -> str:
+    output = _run(model, _clip())
+    batch, frames, queries = 2, FRAMES, output.class_logits.shape[2]
+    height, width = SIZE[0] // 4, SIZE[1] // 4
+    expected = {
+        "class_logits": (batch, frames, queries, SPEC.num_classes + 1),
+        "mask_logits": (batch, frames, queries, height, width),
+        "queries": (batch, frames, queries, model.segmenter.dim),
+    }
+    for name, shape in expected.items():
+        found = tuple(getattr(output, name).shape)
+        if found != shape:
+            raise ValueError(f"{name} is {found}, the contract says {shape}")
+    return f"{queries} queries, masks {height}x{width}"
+
+
+def _determinism(model: VideoSegmenter) -> str:
+    first, second = _run(model, _clip()), _run(model, _clip())
+    return _close(_difference(first, second), "draw nothing at random in evaluation mode")
+
+
+def _streaming(model: VideoSegmenter) -> str:
+    clip = _clip()
+    whole, state, outputs = _run(model, clip), model.init_state(2), []
+    with torch.no_grad():
+        for t in range(FRAMES):
+            output, state = model.step(clip[:, t], state)
+            outputs.append(output)
+    mend = "keep everything that lasts in the state, nothing in attributes"
+    return _close(_difference(whole, ClipOutput.stack(outputs)), mend)
+
+
+def _independence(model: VideoSegmenter) -> str:
+    clip = _clip()
+    both = _run(model, clip)
+    single = [_run(model, clip[i : i + 1]) for i in range(2)]
+    alone = ClipOutput(
+        torch.cat([x.class_logits for x in single]),
+        torch.cat([x.mask_logits for x in single]),
+        torch.cat([x.queries for x in single]),
+        torch.cat([x.embeddings for x in single]),
+    )
+    return _close(_difference(both, alone), "let no operation mix the streams of a batch")
+
+
+def _state_size(model: VideoSegmenter) -> str:
+    clip, state, sizes = _clip(), model.init_state(2), []
+    with torch.no_grad():
+        for t in range(FRAMES):
+            _, state = model.step(clip[:, t], state)
+            leaves = tree_leaves([state.memory, state.tracker])
+            sizes.append(sum(x.nbytes for x in leaves if isinstance(x, Tensor)))
+    if len(set(sizes)) > 1:
+        raise ValueError(f"state grows from {sizes[0]} to {sizes[-1]} bytes; bound what it keeps")
+    return f"{sizes[0] // 2} bytes per stream"
+
+
+def _loss(output: ClipOutput) -> Tensor:
+    layers = [*output.intermediate, output]
+    return sum((x.class_logits.square().mean() + x.mask_logits.square().mean()) for x in layers)  # type: ignore[return-value]
+
+
+def _gradients(model: VideoSegmenter) -> str:
+    output, _ = model.train()(_clip())
+    _loss(output).backward()
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    idle = [name for name, parameter in named if parameter.grad is None]
+    if idle:
+        raise ValueError(f"no gradient reaches {', '.join(idle[:5])}; use them or freeze them")
+    return f"{len(named)} parameters"
+
+
+def _detach(model: VideoSegmenter) -> str:
+    model.train()
+    clip = _clip().requires_grad_()
+    _, state = model(clip[:, :2])
+    output, _ = model(clip[:, 2:], model.detach(state))
+    (gradient,) = torch.autograd.grad(_loss(output), clip)
+    if gradient[:, :2].abs().max() > 0:
+        raise ValueError("gradients pass a detached state; detach every tensor in it")
+    return "no gradient passes a detached state"

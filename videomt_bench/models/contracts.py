@@ -1,0 +1,190 @@
+"""The streaming contract: state is a value that goes in and comes out, never a hidden attribute.
+
+Symbols: B streams (batch), T frames, Q queries, C classes, D query width, H × W input pixels,
+h × w = H/4 × W/4 mask logits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+State = Any
+"""What lasts between frames: tensors in any nesting of tuples, lists and dicts."""
+
+
+@dataclass
+class Prediction:
+    """Class logits (B, Q, C+1), the last column being no-object, and mask logits (B, Q, h, w)."""
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+
+@dataclass
+class FrameFeatures:
+    """What ``encode`` knows of frames, without time: named maps whose first axis is the frame."""
+
+    maps: dict[str, Tensor]
+    size: tuple[int, int]
+    """Input height and width in pixels."""
+
+    def select(self, frames: slice) -> FrameFeatures:
+        """The features of some of the frames."""
+        return replace(self, maps={name: value[frames] for name, value in self.maps.items()})
+
+
+@dataclass
+class FrameOutput(Prediction):
+    """One frame, decoded."""
+
+    queries: Tensor
+    """Output queries (B, Q, D) before the final norm."""
+    embeddings: Tensor
+    """Output queries (B, Q, D) after the final norm, as the heads read them."""
+    intermediate: tuple[Prediction, ...] = ()
+    """Predictions before each of the last blocks, in training only (deep supervision)."""
+    mask_features: Tensor | None = None
+    """The map (B, D, h, w) whose inner product with the mask embeddings gives the mask logits."""
+
+    def reorder(self, permutation: Tensor) -> FrameOutput:
+        """The same output with query ``permutation[b, i]`` in slot i; ``permutation`` is (B, Q)."""
+
+        def take(x: Tensor) -> Tensor:
+            index = permutation.reshape(*permutation.shape, *[1] * (x.dim() - 2))
+            return x.gather(1, index.expand(-1, -1, *x.shape[2:]))
+
+        return replace(
+            self,
+            class_logits=take(self.class_logits),
+            mask_logits=take(self.mask_logits),
+            queries=take(self.queries),
+            embeddings=take(self.embeddings),
+            intermediate=tuple(
+                Prediction(take(p.class_logits), take(p.mask_logits)) for p in self.intermediate
+            ),
+        )
+
+
+@dataclass
+class ClipPrediction:
+    """Class logits (B, T, Q, C+1) and mask logits (B, T, Q, h, w)."""
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+
+@dataclass
+class ClipOutput(ClipPrediction):
+    """The outputs of the frames of a clip, stacked along T."""
+
+    queries: Tensor
+    embeddings: Tensor
+    intermediate: tuple[ClipPrediction, ...] = ()
+
+    @staticmethod
+    def stack(outputs: Sequence[FrameOutput]) -> ClipOutput:
+        """Stack frame outputs along a new time axis."""
+
+        def along_time(predictions: Sequence[Prediction]) -> tuple[Tensor, Tensor]:
+            classes = torch.stack([p.class_logits for p in predictions], 1)
+            masks = torch.stack([p.mask_logits for p in predictions], 1)
+            return classes, masks
+
+        layers = zip(*(o.intermediate for o in outputs), strict=True)
+        return ClipOutput(
+            *along_time(outputs),
+            queries=torch.stack([o.queries for o in outputs], 1),
+            embeddings=torch.stack([o.embeddings for o in outputs], 1),
+            intermediate=tuple(ClipPrediction(*along_time(layer)) for layer in layers),
+        )
+
+
+@dataclass
+class VideoState:
+    """Everything a stream carries from one frame to the next."""
+
+    memory: State
+    tracker: State
+
+
+class FrameSegmenter(nn.Module, ABC):
+    """Segments single frames from queries; knows nothing of time."""
+
+    dim: int
+    """Query width D."""
+    num_classes: int
+    """C, without no-object."""
+    stride: int
+    """Height and width of an input must be multiples of it."""
+
+    @abstractmethod
+    def encode(self, frames: Tensor) -> FrameFeatures:
+        """Normalised frames (N, 3, H, W) -> features of N frames, of whichever streams."""
+
+    @abstractmethod
+    def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
+        """Features of B frames and the queries (B, Q, D) that enter them -> predictions."""
+
+    def anneal_masks(self, progress: float) -> None:
+        """Set masked attention for a training progress in 0..1, where a segmenter anneals it."""
+
+
+class QueryMemory(nn.Module, ABC):
+    """Decides which queries enter a frame."""
+
+    @abstractmethod
+    def init_state(self, batch: int) -> State:
+        """The state of ``batch`` streams before their first frame."""
+
+    @abstractmethod
+    def queries(self, state: State) -> Tensor:
+        """The queries (B, Q, D) that enter the next frame."""
+
+    @abstractmethod
+    def update(self, state: State, output: FrameOutput) -> State:
+        """The state after a frame whose segmenter output is ``output``."""
+
+    def detach(self, state: State) -> State:
+        """The same state, cut from the graph: truncated back-propagation for every memory."""
+        return detach(state)
+
+
+class Tracker(nn.Module, ABC):
+    """Turns frame outputs into tracks: slot i of every aligned output is the same object."""
+
+    @abstractmethod
+    def init_state(self, batch: int) -> State:
+        """The state of ``batch`` streams before their first frame."""
+
+    @abstractmethod
+    def track(
+        self, output: FrameOutput, features: FrameFeatures, state: State
+    ) -> tuple[FrameOutput, State]:
+        """Align the output of one frame; returns it with the next state."""
+
+    def detach(self, state: State) -> State:
+        """The same state, cut from the graph."""
+        return detach(state)
+
+
+@dataclass
+class Cost:
+    """What a part adds that an operator counter cannot see."""
+
+    macs: float = 0.0
+    """Multiply-accumulates per frame outside counted operators."""
+    notes: list[str] = field(default_factory=list)
+
+
+def detach(state: State) -> State:
+    """Detach every tensor of a state; dataclasses are followed too."""
+    if hasattr(state, "__dataclass_fields__"):
+        return replace(state, **{f.name: detach(getattr(state, f.name)) for f in fields(state)})
+    return tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, state)

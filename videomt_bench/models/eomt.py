@@ -1,0 +1,125 @@
+"""EoMT: a plain ViT as segmenter (Kerssies et al., "Your ViT is secretly an image segmentation
+model", CVPR 2025). Queries join the patch tokens in the last blocks; there is no decoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from videomt_bench.models.contracts import FrameFeatures, FrameOutput, FrameSegmenter, Prediction
+from videomt_bench.models.encoders import ViTEncoder, build_encoder
+from videomt_bench.models.variant import ModelSpec
+
+
+class ScaleBlock(nn.Module):
+    """Doubles height and width: (N, D, h, w) -> (N, D, 2h, 2w)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2)
+        self.conv2 = nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False)
+        self.norm = LayerNorm2d(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv2(nn.functional.gelu(self.conv1(x))))
+
+
+class EoMT(FrameSegmenter):
+    """The segmenter of steps 1 to 6.
+
+    Args:
+        encoder: the ViT, in plain and joint blocks.
+        num_classes: C, without no-object.
+        normalize_intermediate: apply the final norm before intermediate predictions, as EoMT does;
+            the public VidEoMT code leaves it out.
+    """
+
+    def __init__(
+        self, encoder: ViTEncoder, num_classes: int, normalize_intermediate: bool = True
+    ) -> None:
+        super().__init__()
+        dim = encoder.dim
+        self.encoder = encoder
+        self.dim = dim
+        self.num_classes = num_classes
+        self.stride = encoder.patch_size
+        self.normalize_intermediate = normalize_intermediate
+        self.mask_probability = [0.0] * encoder.num_joint
+        self.class_head = nn.Linear(dim, num_classes + 1)
+        self.mask_head = nn.Sequential(
+            nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)
+        )
+        doublings = max(1, int(math.log2(encoder.patch_size)) - 2)
+        self.upscale = nn.Sequential(*(ScaleBlock(dim) for _ in range(doublings)))
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec) -> EoMT:
+        """Build from a model specification."""
+        return cls(build_encoder(spec.encoder), spec.num_classes)
+
+    def encode(self, frames: Tensor) -> FrameFeatures:
+        height, width = frames.shape[-2:]
+        return FrameFeatures({"tokens": self.encoder.embed(frames)}, (height, width))
+
+    def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
+        grid = (features.size[0] // self.stride, features.size[1] // self.stride)
+        count = queries.shape[1]
+        tokens = features.maps["tokens"]
+        x = torch.cat([queries.to(tokens.dtype), tokens], dim=1)
+        intermediate = []
+        for block, probability in zip(
+            self.encoder.joint_blocks, self.mask_probability, strict=True
+        ):
+            mask = None
+            if self.training:
+                normed = self.encoder.norm(x) if self.normalize_intermediate else x
+                prediction = self._predict(normed, count, grid)[0]
+                intermediate.append(prediction)
+                if probability > 0:
+                    mask = self._attention_mask(prediction.mask_logits, x, grid, probability)
+            x = block(x, attn_mask=mask)
+        normed = self.encoder.norm(x)
+        final, mask_features = self._predict(normed, count, grid)
+        return FrameOutput(
+            final.class_logits,
+            final.mask_logits,
+            queries=x[:, :count],
+            embeddings=normed[:, :count],
+            intermediate=tuple(intermediate),
+            mask_features=mask_features,
+        )
+
+    def anneal_masks(self, progress: float) -> None:
+        """Set the masking probability of each joint block for training progress in 0..1.
+
+        Block i masks fully until its start, then with probability (1 - p)^0.9 until its end. The
+        starts spread evenly over 1/6 to 4/6 of the training, each block taking 1/6 of it.
+        """
+        count = len(self.mask_probability)
+        for i in range(count):
+            start = 1 / 6 + (i / (count - 1) if count > 1 else 0.0) / 2
+            done = min(max((progress - start) * 6, 0.0), 1.0)
+            self.mask_probability[i] = (1 - done) ** 0.9
+
+    def _predict(self, x: Tensor, count: int, grid: tuple[int, int]) -> tuple[Prediction, Tensor]:
+        queries, patches = x[:, :count], x[:, count + self.encoder.num_prefix :]
+        features = self.upscale(patches.transpose(1, 2).unflatten(2, grid))
+        masks = torch.einsum("bqd,bdhw->bqhw", self.mask_head(queries), features)
+        return Prediction(self.class_head(queries), masks), features
+
+    def _attention_mask(
+        self, mask_logits: Tensor, x: Tensor, grid: tuple[int, int], probability: float
+    ) -> Tensor:
+        """Queries see the patches of their own mask only: (B, 1, N, N), True where allowed."""
+        batch, count = mask_logits.shape[:2]
+        length = x.shape[1]
+        own = interpolate(mask_logits.detach().float(), grid, mode="bilinear").flatten(2) > 0
+        if probability < 1:
+            own |= torch.rand(batch, count, 1, device=x.device) > probability
+        allowed = torch.ones(batch, length, length, dtype=torch.bool, device=x.device)
+        allowed[:, :count, length - own.shape[2] :] = own
+        return allowed[:, None]

@@ -1,0 +1,86 @@
+"""Finds variants by name: the shipped files, the user's folders, entry points of other packages.
+
+A variant is a Python file that defines ``VARIANT``; its name is the file's. Variant files are code
+that the user chose to run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from videomt_bench.errors import BenchError, unknown
+from videomt_bench.models.variant import Variant
+from videomt_bench.shipped import shipped
+
+FOLDERS_VARIABLE = "VIDEOMT_BENCH_VARIANTS"
+"""Folders of one's own variants, separated as in PATH."""
+ENTRY_POINTS = "videomt_bench.variants"
+"""Entry-point group: name -> a module or file-backed package that defines ``VARIANT``."""
+
+
+def variant_files() -> dict[str, Path]:
+    """Name -> file of every variant in the shipped and the user's folders; the user's win."""
+    extra = [Path(p) for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
+    for folder in extra:
+        if not folder.is_dir():
+            raise BenchError(f"{FOLDERS_VARIABLE} names {str(folder)!r}, which is not a folder")
+    files: dict[str, Path] = {}
+    for folder in [shipped("variants"), *extra]:
+        found = {f.stem: f for f in sorted(folder.glob("*.py")) if not f.stem.startswith("_")}
+        files.update(found)
+    return files
+
+
+def variant_names() -> list[str]:
+    """Every variant that can be loaded."""
+    return sorted({*variant_files(), *(e.name for e in entry_points(group=ENTRY_POINTS))})
+
+
+def load_variant(name: str) -> Variant:
+    """The variant called ``name``.
+
+    Raises:
+        BenchError: there is none, or its file does not define a variant.
+    """
+    files = variant_files()
+    if name in files:
+        return _from_file(files[name].resolve())
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name == name:
+            return _checked(entry.load(), name, entry.value)
+    raise unknown("variant", name, variant_names())
+
+
+def load_variants(names: Sequence[str] | None = None) -> list[Variant]:
+    """Some variants, or all of them."""
+    return [load_variant(name) for name in (variant_names() if names is None else names)]
+
+
+@cache
+def _from_file(file: Path) -> Variant:
+    spec = importlib.util.spec_from_file_location(f"_videomt_bench_variant_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise BenchError(f"the variant file {file} cannot be imported ({reason})") from error
+    return _checked(module, file.stem, str(file))
+
+
+def _checked(module: object, name: str, where: str) -> Variant:
+    variant = module if isinstance(module, Variant) else getattr(module, "VARIANT", None)
+    if not isinstance(variant, Variant):
+        raise BenchError(f"{where} defines no VARIANT = Variant(...)")
+    summary = " ".join((getattr(module, "__doc__", None) or "").split("\n\n")[0].split())
+    return replace(variant, name=name, summary=summary, file=where)

@@ -1,0 +1,61 @@
+"""Trackers without parameters: the query index, and matching of query embeddings."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from videomt_bench.models.contracts import FrameFeatures, FrameOutput, State, Tracker
+from videomt_bench.models.variant import SlotSizes
+
+
+class QueryIndex(Tracker):
+    """No tracker: query i of every frame is track i."""
+
+    def __init__(self, sizes: SlotSizes | None = None) -> None:
+        super().__init__()
+
+    def init_state(self, batch: int) -> State:
+        return ()
+
+    def track(
+        self, output: FrameOutput, features: FrameFeatures, state: State
+    ) -> tuple[FrameOutput, State]:
+        return output, state
+
+
+class EmbeddingMatching(Tracker):
+    """Hungarian matching of query embeddings by cosine to those of the previous frame.
+
+    Huang et al., MinVIS, NeurIPS 2022. The reference is the previous frame alone, in track order.
+    Training with per-frame matching does not see the order of queries, so it is left as it is then.
+    """
+
+    def __init__(self, sizes: SlotSizes | None = None) -> None:
+        super().__init__()
+
+    def init_state(self, batch: int) -> State:
+        return None
+
+    def track(
+        self, output: FrameOutput, features: FrameFeatures, state: Tensor | None
+    ) -> tuple[FrameOutput, State]:
+        if self.training:
+            return output, state
+        if state is not None:
+            output = output.reorder(match_embeddings(state, output.embeddings))
+        return output, output.embeddings
+
+
+def match_embeddings(reference: Tensor, current: Tensor) -> Tensor:
+    """Permutation (B, Q) such that ``current[b, permutation[b, i]]`` continues ``reference[b, i]``.
+
+    Both are (B, Q, D); the cost is one minus the cosine.
+    """
+    with torch.autocast(reference.device.type, enabled=False):
+        a, b = (normalize(x.detach().float(), dim=-1) for x in (reference, current))
+        cost = (1 - a @ b.transpose(1, 2)).cpu().numpy()
+    columns = [linear_sum_assignment(c)[1] for c in cost]
+    return torch.stack([torch.from_numpy(c) for c in columns]).to(current.device)

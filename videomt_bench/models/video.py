@@ -1,0 +1,70 @@
+"""The three-slot model: a frame segmenter, a query memory and a tracker, run over a stream."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from videomt_bench.models.contracts import (
+    ClipOutput,
+    FrameFeatures,
+    FrameOutput,
+    FrameSegmenter,
+    QueryMemory,
+    Tracker,
+    VideoState,
+)
+from videomt_bench.models.trackers import QueryIndex
+
+
+class VideoSegmenter(nn.Module):
+    """An online video segmenter. One instance serves many streams: their state is the caller's.
+
+    Args:
+        segmenter: frames and queries -> predictions.
+        memory: which queries enter a frame.
+        tracker: how predictions become tracks; by default the query index is the track.
+    """
+
+    def __init__(
+        self, segmenter: FrameSegmenter, memory: QueryMemory, tracker: Tracker | None = None
+    ) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.memory = memory
+        self.tracker = tracker if tracker is not None else QueryIndex()
+
+    def init_state(self, batch: int = 1) -> VideoState:
+        """The state of ``batch`` streams before their first frame."""
+        return VideoState(self.memory.init_state(batch), self.tracker.init_state(batch))
+
+    def detach(self, state: VideoState) -> VideoState:
+        """Cut a state from the graph, so that gradients stop here."""
+        return VideoState(self.memory.detach(state.memory), self.tracker.detach(state.tracker))
+
+    def step(self, frame: Tensor, state: VideoState) -> tuple[FrameOutput, VideoState]:
+        """One frame (B, 3, H, W) of B streams -> its aligned output and the next state."""
+        return self._advance(self.segmenter.encode(frame), state)
+
+    def forward(
+        self, clip: Tensor, state: VideoState | None = None
+    ) -> tuple[ClipOutput, VideoState]:
+        """A clip (B, T, 3, H, W): encoded as one batch, decoded frame by frame.
+
+        Gives what T calls of ``step`` give; passing the returned state on continues the stream.
+        """
+        batch, length = clip.shape[:2]
+        state = self.init_state(batch) if state is None else state
+        features = self.segmenter.encode(clip.flatten(0, 1))
+        outputs = []
+        for t in range(length):
+            output, state = self._advance(features.select(slice(t, None, length)), state)
+            outputs.append(output)
+        return ClipOutput.stack(outputs), state
+
+    def _advance(
+        self, features: FrameFeatures, state: VideoState
+    ) -> tuple[FrameOutput, VideoState]:
+        output = self.segmenter.decode(features, self.memory.queries(state.memory))
+        memory = self.memory.update(state.memory, output)
+        aligned, tracker = self.tracker.track(output, features, state.tracker)
+        return aligned, VideoState(memory, tracker)

@@ -1,0 +1,1 @@
+"""From records and published numbers to statistics, tables and figures; never imports torch."""

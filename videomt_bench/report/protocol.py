@@ -1,0 +1,89 @@
+"""How a cost was measured, in words; cells of different protocols are never mixed silently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videomt_bench.report.records import canonical, cost_value
+from videomt_bench.report.rows import Row
+
+PLAIN = ("device", "precision", "input", "compile")
+"""Fields whose values speak for themselves; the others are shown with their names."""
+CLOCKS = {"fps_model": "clock: model only", "fps_end_to_end": "clock: end to end"}
+COUNTING = ("input", "batch", "classes", "queries", "counter")
+"""Fields that change a count of operations; the device and the clock do not."""
+NOT_TIMING = ("clock", "counter", "memory")
+"""Fields that say nothing of frames per second; the clock is in the column's title."""
+
+
+@dataclass(frozen=True)
+class CostCell:
+    """The mean over the seeds of a row that share its most frequent protocol."""
+
+    value: float
+    protocol: str
+    """Canonical JSON of the fields that matter to the metric."""
+    n_seeds: int
+    dropped: int
+    """Seeds left out because they were measured under another protocol."""
+
+
+def relevant(protocol: object, metric: str) -> dict[str, Any]:
+    """The fields of a protocol that matter to ``metric``."""
+    if not isinstance(protocol, Mapping) or metric == "params":
+        return {}
+    if metric == "gmacs":
+        return {key: protocol[key] for key in COUNTING if key in protocol}
+    return {key: value for key, value in protocol.items() if key not in NOT_TIMING}
+
+
+def cost_cell(row: Row, metric: str) -> CostCell | None:
+    """One cost of a row; None where nothing was measured."""
+    by_protocol: dict[str, list[float]] = {}
+    for record in row.records:
+        value = cost_value(record, metric)
+        if value is not None and record.cost is not None:
+            key = canonical(relevant(record.cost.get("protocol"), metric))
+            by_protocol.setdefault(key, []).append(value)
+    if not by_protocol:
+        return None
+    protocol = max(by_protocol, key=lambda key: (len(by_protocol[key]), key))
+    values = by_protocol[protocol]
+    dropped = sum(len(v) for v in by_protocol.values()) - len(values)
+    return CostCell(sum(values) / len(values), protocol, len(values), dropped)
+
+
+def uncounted(row: Row) -> list[str]:
+    """The operators that the row's count of operations leaves out."""
+    found = [r.cost.get("uncounted") for r in row.records if r.cost is not None]
+    return sorted({str(name) for names in found if isinstance(names, Mapping) for name in names})
+
+
+def most_frequent(cells: Sequence[CostCell | None]) -> str | None:
+    """The protocol of a column's header: the most frequent one, the first of equals."""
+    counts = Counter(cell.protocol for cell in cells if cell is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def field_text(key: str, value: Any) -> str:
+    """One field in words: ``48×48``, ``fp32``, ``eager``, ``threads 1``."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = "×".join(str(v) for v in value)
+    if key == "input":
+        return str(value).replace("x", "×")
+    if key == "compile":
+        return f"compile {value}" if isinstance(value, str) else ("compiled" if value else "eager")
+    return str(value) if key in PLAIN else f"{key.replace('_', ' ')} {value}"
+
+
+def words(protocol: Mapping[str, Any], keys: Sequence[str] | None = None) -> list[str]:
+    """The fields of a protocol in words, the plain ones first; only ``keys`` if given."""
+    names = [k for k in PLAIN if k in protocol] + sorted(k for k in protocol if k not in PLAIN)
+    return [
+        field_text(name, protocol[name])
+        for name in names
+        if (keys is None or name in keys) and (name == "compile" or protocol[name] is not None)
+    ]

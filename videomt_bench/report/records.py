@@ -1,0 +1,215 @@
+"""Read the records of a results folder and group them into rows of equal setting."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from videomt_bench.errors import BenchError
+from videomt_bench.report.statistics import PerVideo
+from videomt_bench.runs.record import Record, read_record
+
+EXECUTION = (
+    "cost",
+    "device",
+    "threads",
+    "dataset.root",
+    "recipe.*.train.per_device",
+    "recipe.*.train.workers",
+    "recipe.*.train.checkpoint_interval",
+    "recipe.test.batch",
+    "recipe.test.window",
+    "recipe.test.buffer_mib",
+)
+"""Fields of a specification that change how a run is done, not its result.
+
+They are those that run ids leave out; the rule itself lives in ``runs.spec``, which needs torch.
+"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file, or a part of a record, that a report could not use."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed, in the order of their seeds."""
+
+    spec: dict[str, Any]
+    records: tuple[Record, ...]
+
+    @property
+    def variant(self) -> str:
+        """The name of the variant."""
+        return str(self.spec["variant"])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the records."""
+        return tuple(record.spec["seed"] for record in self.records)
+
+
+def load_records(folder: Path) -> tuple[list[Record], list[Problem]]:
+    """Read ``folder/records/*.json``; what cannot be used is listed by name, the rest is used.
+
+    Raises:
+        BenchError: ``folder`` is not a folder.
+    """
+    if not folder.is_dir():
+        raise BenchError(f"no results folder {folder}")
+    records, problems = [], []
+    for path in sorted((folder / "records").glob("*.json")):
+        try:
+            record = read_record(path)
+            _check(record)
+        except BenchError as error:
+            problems.append(Problem(path.name, str(error).replace(str(path), path.name)))
+        except RecursionError:
+            problems.append(Problem(path.name, "the JSON is nested too deeply"))
+        else:
+            records.append(record)
+    return records, problems
+
+
+def _check(record: Record) -> None:
+    """Reject a record whose parts a table would trip over."""
+    spec = record.spec
+    if not isinstance(spec, dict):
+        raise BenchError("its spec is not a JSON object")
+    wanted = {"variant": str, "encoder": dict, "dataset": dict, "recipe": dict, "seed": int}
+    for key, kind in wanted.items():
+        if not isinstance(spec.get(key), kind):
+            raise BenchError(f"its spec has {key} {spec.get(key)!r}; wanted: {kind.__name__}")
+    for name, metric in record.metrics.items():
+        if metric.value is not None and not _is_number(metric.value):
+            raise BenchError(f"its metric {name} has value {metric.value!r}; wanted: a number")
+        if not isinstance(metric.n, int):
+            raise BenchError(f"its metric {name} has n {metric.n!r}; wanted: a whole number")
+    if record.cost is not None and not isinstance(record.cost, dict):
+        raise BenchError("its cost is not a JSON object")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def stage_done(record: Record, stage: str) -> bool:
+    """Whether what ``stage`` measured may be shown: the run or that stage came to its end."""
+    done = record.stages.get(stage)
+    return record.state == "completed" or (done is not None and done.state == "completed")
+
+
+def metric_value(record: Record, name: str) -> float | None:
+    """A metric of a finished evaluation: percent where it is a fraction, else as it is."""
+    metric = record.metrics.get(name)
+    if metric is None or metric.value is None or not stage_done(record, "evaluate"):
+        return None
+    return 100.0 * metric.value if metric.unit == "fraction" else float(metric.value)
+
+
+def cost_value(record: Record, name: str) -> float | None:
+    """A finished cost measurement; ``fps_model`` and ``fps_end_to_end`` name the two clocks."""
+    cost: Mapping[str, Any] = record.cost or {}
+    if name.startswith("fps_"):
+        cost, name = cost.get("fps") or {}, name.removeprefix("fps_")
+    value: Any = cost.get(name) if isinstance(cost, Mapping) else None
+    return float(value) if _is_number(value) and stage_done(record, "cost") else None
+
+
+def group_runs(records: Iterable[Record]) -> tuple[list[Group], list[Problem]]:
+    """Group records by everything but the seed; of two runs of one seed the newest counts."""
+    groups: dict[str, dict[int, Record]] = {}
+    problems = []
+    newest_last = sorted(records, key=lambda r: (r.state == "completed", r.updated, r.run_id))
+    for record in newest_last:
+        seeds = groups.setdefault(canonical(setting_of(record.spec)), {})
+        if old := seeds.get(record.spec["seed"]):
+            reason = f"same specification and seed as run {record.run_id}, which is used"
+            problems.append(Problem(f"{old.run_id}.json", reason))
+        seeds[record.spec["seed"]] = record
+    grouped = [
+        Group(json.loads(key), tuple(seeds[s] for s in sorted(seeds)))
+        for key, seeds in sorted(groups.items())
+    ]
+    return grouped, sorted(problems, key=lambda p: p.file)
+
+
+def setting_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A specification without its seed and without what changes no result."""
+    return {key: value for key, value in _without_execution(spec).items() if key != "seed"}
+
+
+def _without_execution(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    kept = {}
+    for key, value in fields.items():
+        path = f"{prefix}{key}"
+        if not any(fnmatchcase(path, pattern) for pattern in EXECUTION):
+            nested = isinstance(value, Mapping)
+            kept[key] = _without_execution(value, f"{path}.") if nested else value
+    return kept
+
+
+def canonical(value: Any) -> str:
+    """One text for equal JSON values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """The leaves of nested JSON under dotted names: ``{"a": [{"b": 1}]}`` is ``{"a.0.b": "1"}``."""
+    if isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
+        value = {str(i): v for i, v in enumerate(value)}
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value if isinstance(value, str) else canonical(value)}
+    leaves: dict[str, str] = {}
+    for key in sorted(value):
+        leaves.update(flatten(value[key], f"{prefix}.{key}" if prefix else str(key)))
+    return leaves
+
+
+def differing(values: Iterable[Any]) -> list[dict[str, str]]:
+    """For each value the leaves in which the values are not all equal."""
+    flat = [flatten(value) for value in values]
+    names = sorted({name for leaves in flat for name in leaves})
+    split = [name for name in names if len({leaves.get(name) for leaves in flat}) > 1]
+    return [{name: leaves.get(name, "none") for name in split} for leaves in flat]
+
+
+def stored_values(results: Path, record: Record) -> dict[str, PerVideo]:
+    """AP and the object diagnostics, in percent, as functions of the test videos drawn.
+
+    Empty where the record names no per-video statistics.
+
+    Raises:
+        BenchError: the file that the record names is outside ``results/records`` or damaged.
+    """
+    if record.video_stats is None:
+        return {}
+    from videomt_bench.evaluation.recall import summarize_objects
+    from videomt_bench.evaluation.video_ap import summarize
+    from videomt_bench.evaluation.video_stats import DIAGNOSTICS, VideoStats
+
+    folder = (results / "records").resolve()
+    path = (folder / str(record.video_stats)).resolve()
+    if not path.is_relative_to(folder):
+        raise BenchError(f"its video_stats {record.video_stats!r} leaves the folder of records")
+    stats = VideoStats.load(path)
+
+    def value(summary: Callable[..., Mapping[str, Any]], name: str, positions: Any) -> float:
+        score = summary(stats, positions)[name]
+        return math.nan if score is None else 100.0 * float(score)
+
+    summaries = {"AP": summarize} | dict.fromkeys(DIAGNOSTICS, summarize_objects)
+    return {
+        name: PerVideo(len(stats.video_ids), partial(value, summary, name))
+        for name, summary in summaries.items()
+    }

@@ -1,0 +1,216 @@
+"""The rows of a table: which runs belong to a row, what was measured, why something was not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from videomt_bench.errors import BenchError
+from videomt_bench.report.published import PublishedCell, load_published, published_cells
+from videomt_bench.report.records import Group, Problem, canonical, differing, metric_value
+from videomt_bench.report.statistics import Estimate, PerVideo, estimate
+from videomt_bench.runs.record import Record
+
+STATE_WORDS = {
+    "planned": "not run yet",
+    "running": "still running",
+    "completed": "not measured",
+    "failed": "failed",
+    "out_of_memory": "out of memory",
+    "timed_out": "timed out",
+    "preempted": "preempted",
+}
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+LoadStats = Callable[[Record], dict[str, PerVideo]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A dataset setting, which gets a table and a figure of its own; ``slug`` may be empty."""
+
+    dataset: Mapping[str, Any]
+    slug: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the experiment. ``key`` is the variant, numbered where it has several rows."""
+
+    key: str
+    variant: str
+    label: str
+    group: Group | None
+    estimates: Mapping[str, Estimate]
+    """Metrics in percent, by name."""
+    published: Mapping[str, PublishedCell]
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def ap(self) -> Estimate | None:
+        """The measured AP."""
+        return self.estimates.get("AP")
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records of the row, by seed."""
+        return self.group.records if self.group else ()
+
+    def missing(self) -> str:
+        """Why a cell of the row is empty."""
+        if not self.records:
+            return "not run"
+        reasons = [state_reason(record) for record in self.records]
+        if len(set(reasons)) == 1:
+            return reasons[0]
+        seeds = self.group.seeds if self.group else ()
+        return "; ".join(f"seed {s}: {reason}" for s, reason in zip(seeds, reasons, strict=True))
+
+
+def state_reason(record: Record) -> str:
+    """A run's state in words, with the reason it gives."""
+    words = STATE_WORDS[record.state]
+    if record.reason and record.state != "completed":
+        reason = " ".join(str(record.reason).split())
+        return f"{words}: {reason[:200]}{'…' if len(reason) > 200 else ''}"
+    return words
+
+
+def check_experiment(experiment: Mapping[str, Any]) -> None:
+    """Reject an experiment that cannot become a table.
+
+    Raises:
+        BenchError: a missing or unusable name, title or row.
+    """
+    name = experiment.get("name")
+    if not isinstance(name, str) or not SAFE_NAME.fullmatch(name):
+        raise BenchError(f"experiment name {name!r} must be letters, digits, '.', '_' and '-'")
+    if not isinstance(experiment.get("title"), str):
+        raise BenchError(f"experiment {name!r} has no title")
+    rows = experiment.get("rows")
+    if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
+        raise BenchError(f"experiment {name!r} has no rows")
+    for row in rows:
+        if not isinstance(row, Mapping) or not {"variant", "label"} <= set(row):
+            raise BenchError(f"experiment {name!r} has the row {row!r}; wanted: variant, label")
+
+
+def settings_of(experiment: Mapping[str, Any], groups: Sequence[Group]) -> list[Setting]:
+    """One setting per dataset of the experiment, in its order, else of the records."""
+    variants = {row["variant"] for row in experiment["rows"]}
+    groups = [group for group in groups if group.variant in variants]
+    datasets = {canonical(g.spec["dataset"]): g.spec["dataset"] for g in groups}
+    chosen: list[Any] = [datasets[key] for key in sorted(datasets)]
+    if wanted := experiment.get("datasets"):
+        entries = [{"name": e} if isinstance(e, str) else dict(e) for e in wanted]
+        found = [d for e in entries for d in _matching(e, chosen) or [e]]
+        chosen = [d for i, d in enumerate(found) if d not in found[:i]]
+    chosen = chosen or [{}]
+    return [
+        Setting(d, slug, tuple(g for g in groups if canonical(g.spec["dataset"]) == canonical(d)))
+        for d, slug in zip(chosen, _slugs(chosen), strict=True)
+    ]
+
+
+def _matching(entry: Mapping[str, Any], datasets: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The datasets with the entry's plain fields; where the files lie does not matter."""
+    plain = {k: v for k, v in entry.items() if isinstance(v, str | int | float) and k != "root"}
+    return [d for d in datasets if all(d.get(key) == value for key, value in plain.items())]
+
+
+def _slugs(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short names for file names: of the leaves in which the datasets differ, few enough."""
+    if len(datasets) == 1:
+        return [""]
+    slugs = [""] * len(datasets)
+    for leaf in sorted(differing(datasets)[0], key=lambda n: (n not in ("name", "scene"), n)):
+        values = [leaves[leaf] for leaves in differing(datasets)]
+        slugs = [f"{s}-{_slug(v)}".strip("-") for s, v in zip(slugs, values, strict=True)]
+        if len(set(slugs)) == len(slugs):
+            return slugs
+    return [f"{i}-{slug}".strip("-") for i, slug in enumerate(slugs, start=1)]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+
+
+def build_rows(
+    experiment: Mapping[str, Any], setting: Setting, load_stats: LoadStats, draws: int
+) -> list[Row]:
+    """The rows of one table, in the experiment's order; a row without runs is a row too.
+
+    Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
+    own, labelled with the difference: they are never averaged.
+    """
+    name = experiment.get("published")
+    table = load_published(name) if name else None
+    rows = []
+    for entry in experiment["rows"]:
+        key = entry.get("published", entry["variant"])
+        cells = {} if table is None else published_cells(table, key, entry.get("setting"))
+        groups = [g for g in setting.groups if _belongs(g, entry)]
+        if not groups:
+            rows.append(Row(entry["variant"], entry["variant"], entry["label"], None, {}, cells))
+        split = differing([group.spec for group in groups])
+        for i, (group, leaves) in enumerate(zip(groups, split, strict=True), start=1):
+            suffix = ", ".join(f"{leaf} {value}" for leaf, value in leaves.items())
+            label = entry["label"] + (f" ({suffix})" if suffix else "")
+            key = entry["variant"] + (f"#{i}" if len(groups) > 1 else "")
+            estimates, problems = measured(group, load_stats, draws)
+            rows.append(Row(key, entry["variant"], label, group, estimates, cells, tuple(problems)))
+    return rows
+
+
+def _belongs(group: Group, entry: Mapping[str, Any]) -> bool:
+    encoder = entry.get("encoder")
+    return group.variant == entry["variant"] and encoder in (
+        None,
+        group.spec["encoder"].get("name"),
+    )
+
+
+def measured(
+    group: Group, load_stats: LoadStats, draws: int
+) -> tuple[dict[str, Estimate], list[Problem]]:
+    """The means over seeds, in percent, with bootstrap samples where the statistics give them."""
+    stored, problems = _stored(group, load_stats)
+    estimates = {}
+    for name in sorted({name for record in group.records for name in record.metrics}):
+        values = [(r, v) for r in group.records if (v := metric_value(r, name)) is not None]
+        runs = [stored[r.run_id][name] for r, _ in values if name in stored.get(r.run_id, {})]
+        if values:
+            complete = len(runs) == len(values) and len({run.n_videos for run in runs}) == 1
+            estimates[name] = estimate([v for _, v in values], runs if complete else [], draws)
+    return estimates, problems
+
+
+def _stored(
+    group: Group, load_stats: LoadStats
+) -> tuple[dict[str, dict[str, PerVideo]], list[Problem]]:
+    """What can be resampled, by run; statistics that do not give the record's AP are a problem."""
+    stored, problems = {}, []
+    for record in group.records:
+        value = metric_value(record, "AP")
+        if value is None:
+            continue
+        try:
+            stored[record.run_id] = _checked(load_stats(record), value)
+        except BenchError as error:
+            problems.append(Problem(f"{record.run_id}.json", str(error)))
+    return stored, problems
+
+
+def _checked(values: dict[str, PerVideo], ap: float) -> dict[str, PerVideo]:
+    if "AP" not in values:
+        raise BenchError("it stores no per-video statistics")
+    run = values["AP"]
+    again = run.value(np.arange(run.n_videos))
+    if not abs(again - ap) < 0.01:
+        raise BenchError(f"its per-video statistics give AP {again:.2f}, the record {ap:.2f}")
+    return values

@@ -1,0 +1,68 @@
+"""Where and from what a result was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import videomt_bench
+
+PACKAGES = ("torch", "torchvision", "timm", "mmengine-lite", "numpy", "scipy", "pycocotools")
+
+
+def environment() -> dict[str, Any]:
+    """Python, packages, machine and accelerator, as far as they can change a number."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(terse=True),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+    }
+
+
+def source() -> dict[str, Any]:
+    """Version, and commit and cleanliness of the checkout that the package runs from."""
+    folder = Path(videomt_bench.__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    inside = _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
+    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no") if inside else None
+    return {
+        "version": videomt_bench.__version__,
+        "commit": commit if inside else None,
+        "dirty": bool(dirty) if inside else None,
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,118 @@
+"""The specification of a run: variant × encoder × data set × recipe × seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from videomt_bench.data.augment import Augmentation
+from videomt_bench.data.generate import GeneratorSettings
+from videomt_bench.evaluation.stream import InferenceSettings
+from videomt_bench.models import EncoderSpec, ModelSpec, Variant
+from videomt_bench.runs.config import build, digest, to_dict
+from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set in one of the layouts of ``videomt_bench.data.layouts``, which decides the task.
+
+    ``name`` stands for its content in run ids; ``root`` is where it lies on this machine. With
+    ``generate`` (one entry per split) the data is made when it is not there, and the settings stand
+    for the content as well.
+    """
+
+    name: str
+    num_classes: int
+    root: str = field(metadata=NOT_IN_ID)
+    train_split: str = "train"
+    test_split: str = "valid"
+    generate: tuple[GeneratorSettings, ...] = ()
+    layout: str = "generated"
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """One training stage: clips of ``frames`` frames, augmented, and how to learn from them."""
+
+    frames: int
+    train: TrainSettings
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    label_quirk: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Both training stages and the test protocol."""
+
+    name: str
+    num_queries: int
+    segmenter: StageSettings
+    video: StageSettings
+    test: InferenceSettings = field(default_factory=InferenceSettings)
+
+
+@dataclass(frozen=True)
+class CostProtocol:
+    """How cost is measured; it changes no result of training, so it is not part of the id.
+
+    ``input`` is the size at the network, ``source`` that of the frames which the end-to-end clock
+    decodes; both height and width.
+    """
+
+    input: tuple[int, int] = (448, 800)
+    source: tuple[int, int] = (720, 1280)
+    device: str = "cpu"
+    precision: str = "fp32"
+    compile: str | None = None
+    frames: int = 20
+    warmup: int = 5
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything a run needs."""
+
+    variant: str
+    encoder: EncoderSpec
+    dataset: DatasetSpec
+    recipe: Recipe
+    seed: int
+    cost: CostProtocol = field(default_factory=CostProtocol, metadata=NOT_IN_ID)
+    device: str = field(default="cpu", metadata=NOT_IN_ID)
+    threads: int = field(default=0, metadata=NOT_IN_ID)
+    """CPU threads of a job; 0 leaves torch's choice."""
+
+    @property
+    def run_id(self) -> str:
+        """Variant and seed in words, the rest as a hash of the fields that change the result."""
+        return f"{self.variant}-s{self.seed}-{digest(self)}"
+
+    def segmenter_id(self, variant: Variant) -> str:
+        """The image-level stage; the same for all variants with one segmenter."""
+        parts = [variant.slots()["segmenter"], self.encoder, self.dataset]
+        stage = [self.recipe.num_queries, self.recipe.segmenter, self.seed]
+        return f"segmenter-s{self.seed}-{digest(*parts, *stage)}"
+
+    def model(self) -> ModelSpec:
+        """The sizes of the run's model."""
+        return ModelSpec(self.encoder, self.dataset.num_classes, self.recipe.num_queries)
+
+    def video_training(self, variant: Variant) -> TrainSettings:
+        """Settings of the video stage, with the variant's own matching."""
+        return replace(self.recipe.video.train, matching=variant.matching)
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as JSON values."""
+        return to_dict(self)
+
+    @staticmethod
+    def from_json(data: Any, where: str = "run") -> RunSpec:
+        """Check and build a specification."""
+        return build(RunSpec, data, where)
+
+
+def stage_folder(results: Path, stage_id: str) -> Path:
+    """Where a stage keeps its checkpoints, logs and outputs."""
+    return results / "work" / stage_id

@@ -1,0 +1,268 @@
+"""The stages of a run: segmenter, video, evaluate, cost; each is done once."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videomt_bench.cost.measure import measure_cost
+from videomt_bench.data.clips import TrainClips
+from videomt_bench.data.coco import CocoIndex
+from videomt_bench.data.generate import make_ytvis
+from videomt_bench.data.generate_panoptic import make_vipseg
+from videomt_bench.data.generate_semantic import make_vspw
+from videomt_bench.data.layouts import Index, locate, open_dataset
+from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.submission import write_submission
+from videomt_bench.evaluation.tasks import predict, score, written
+from videomt_bench.files import replacing
+from videomt_bench.models import LearnedQueries, SlotSizes, VideoSegmenter, load_variant
+from videomt_bench.models.encoders import check_weights
+from videomt_bench.runs.record import Metric, StageResult
+from videomt_bench.runs.spec import DatasetSpec, RunSpec, StageSettings
+from videomt_bench.runs.store import StageFolder, Store
+from videomt_bench.training.engine import TrainSettings, train
+
+STAGES = ("segmenter", "video", "evaluate", "cost")
+MAKERS = {"vipseg": make_vipseg, "vspw": make_vspw}
+"""Layout -> what generates data in it; all others are that of YouTube-VIS."""
+
+
+def check(spec: RunSpec, store: Store) -> None:
+    """Everything that can be known to fail before any work: names, weights, data, results folder.
+
+    Raises:
+        BenchError: the first thing that is wrong.
+    """
+    load_variant(spec.variant)
+    check_weights(spec.encoder)
+    store.check_writable()
+    for split in (spec.dataset.train_split, spec.dataset.test_split):
+        if not spec.dataset.generate:
+            locate(spec.dataset.layout, Path(spec.dataset.root), split)
+
+
+def prepare_data(dataset: DatasetSpec, report: Callable[[int, int], None] | None = None) -> None:
+    """Generate the splits of a generated data set that are not there yet, and read both.
+
+    Raises:
+        BenchError: a split is missing, empty, not annotated or malformed.
+    """
+    for settings in dataset.generate:
+        MAKERS.get(dataset.layout, make_ytvis)(Path(dataset.root), settings, report)
+    for split in (dataset.train_split, dataset.test_split):
+        index = open_split(dataset, split)
+        where = f"split {split!r} of {dataset.name!r} in {dataset.root}"
+        if split == dataset.train_split and not is_annotated(index):
+            raise BenchError(f"{where} has no annotations, which training needs")
+        if len(index.categories) != dataset.num_classes:
+            raise BenchError(
+                f"{where} has {len(index.categories)} categories, "
+                f"not {dataset.num_classes} as the experiment says"
+            )
+
+
+def train_segmenter(spec: RunSpec, store: Store) -> StageResult:
+    """Image-level training of the variant's segmenter, shared by all runs with the same one."""
+    variant = load_variant(spec.variant)
+    stage_id = spec.segmenter_id(variant)
+    folder = store.stage(stage_id)
+    if done := folder.done("segmenter"):
+        return done
+    settings = spec.recipe.segmenter
+
+    def build() -> VideoSegmenter:
+        model = variant.build(spec.model())
+        sizes = SlotSizes(spec.recipe.num_queries, model.segmenter.dim, spec.dataset.num_classes)
+        return VideoSegmenter(model.segmenter, LearnedQueries(sizes))
+
+    return _train(spec, folder, "segmenter", stage_id, settings, settings.train, build)
+
+
+def train_video(spec: RunSpec, store: Store) -> StageResult:
+    """Clip-level training of the variant, from its segmenter."""
+    variant = load_variant(spec.variant)
+    folder = store.stage(spec.run_id)
+    if done := folder.done("video"):
+        return done
+    segmenter = store.stage(spec.segmenter_id(variant))
+    if segmenter.done("segmenter") is None:
+        needed = segmenter.path.name
+        raise BenchError(f"run {spec.run_id} needs the stage {needed}, which is not done")
+
+    def build() -> VideoSegmenter:
+        model = variant.build(spec.model())
+        load_segmenter(model, segmenter.model)
+        return model
+
+    settings = spec.recipe.video
+    matching = spec.video_training(variant)
+    return _train(spec, folder, "video", spec.run_id, settings, matching, build)
+
+
+def evaluate(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Metric]]:
+    """Predict the test split, keep predictions and per-video statistics, and score them.
+
+    A split whose truth is withheld gets predictions and no scores.
+    """
+    folder = store.stage(spec.run_id)
+    dataset, split = spec.dataset, spec.dataset.test_split
+    model = load_run(spec, store)
+    index = open_split(dataset, split)
+    start = time.monotonic()
+    predictions = predict(
+        model,
+        index,
+        folder.path,
+        spec.recipe.test,
+        lambda done, total: folder.report("evaluate", done, total, {}),
+    )
+    scores = {}
+    if is_annotated(index):
+        files = locate(dataset.layout, Path(dataset.root), split)
+        scores = score(index, files, split, predictions, store.stats_path(spec.run_id))
+    seconds = time.monotonic() - start
+    metrics = {name: Metric(*value) for name, value in scores.items()}
+    return StageResult(spec.run_id, "completed", seconds, {"videos": len(index.videos)}), metrics
+
+
+def submission(spec: RunSpec, store: Store, target: Path) -> Path:
+    """Pack the predictions of an evaluated run into a zip for an evaluation server.
+
+    Raises:
+        BenchError: it is not evaluated, or its predictions are not complete.
+    """
+    index = open_split(spec.dataset, spec.dataset.test_split)
+    predictions = written(index, store.stage(spec.run_id).path)
+    return write_submission(predictions, index, target)
+
+
+def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
+    """Parameters, operations, speed and memory of the variant; weights do not matter for it."""
+    folder = store.stage(spec.run_id)
+    folder.report("cost", 0, 1, {})
+    start = time.monotonic()
+    model = load_variant(spec.variant).build(spec.model()).eval()
+    height, width = spec.cost.input
+    values = measure_cost(
+        model,
+        height,
+        width,
+        frames=spec.cost.frames,
+        warmup=spec.cost.warmup,
+        device=spec.cost.device,
+        precision=spec.cost.precision,
+        compile_mode=spec.cost.compile,
+        source=spec.cost.source,
+    )
+    folder.report("cost", 1, 1, {})
+    return StageResult(spec.run_id, "completed", time.monotonic() - start), values
+
+
+def load_run(spec: RunSpec, store: Store) -> VideoSegmenter:
+    """The trained model of a run.
+
+    Raises:
+        BenchError: it is not trained, or its file does not fit.
+    """
+    folder = store.stage(spec.run_id)
+    if folder.done("video") is None:
+        raise BenchError(f"run {spec.run_id} is not trained yet; run its video stage first")
+    model = load_variant(spec.variant).build(spec.model())
+    _load(model, read_weights(folder.model), folder.model, absent=())
+    return model.to(spec.device).eval()
+
+
+def load_segmenter(model: VideoSegmenter, file: Path) -> None:
+    """Start a model from the result of its segmenter stage.
+
+    What the stage cannot know, the rest of the memory and the tracker, keeps its initialisation.
+    """
+    _load(model, read_weights(file), file, absent=("memory.", "tracker."))
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """A state dict from a file of weights; nothing in the file is executed.
+
+    Raises:
+        BenchError: unreadable, or holding anything but weights.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(f"cannot read weights from {file}: {reason}") from None
+
+
+def _load(
+    model: VideoSegmenter, state: dict[str, torch.Tensor], file: Path, absent: tuple[str, ...]
+) -> None:
+    own = model.state_dict()
+    missing = [k for k in own if k not in state and not k.startswith(absent or "\0")]
+    unexpected = [k for k in state if k not in own]
+    shapes = [k for k in state if k in own and state[k].shape != own[k].shape]
+    if missing or unexpected or shapes:
+        raise BenchError(
+            f"weights of {file} do not fit the model: missing {missing[:5]}, "
+            f"unexpected {unexpected[:5]}, other shape {shapes[:5]}"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _train(
+    spec: RunSpec,
+    folder: StageFolder,
+    name: str,
+    stage_id: str,
+    stage: StageSettings,
+    settings: TrainSettings,
+    build: Callable[[], VideoSegmenter],
+) -> StageResult:
+    clips = TrainClips(
+        open_split(spec.dataset, spec.dataset.train_split),
+        stage.frames,
+        stage.augmentation,
+        spec.seed,
+        stage.label_quirk,
+    )
+    torch.manual_seed(spec.seed)
+    model = build().to(spec.device)
+    start = time.monotonic()
+
+    def report(step: int, total: int, losses: dict[str, float]) -> None:
+        folder.report(name, step, total, losses)
+
+    train(model, clips, settings, folder.path / name, spec.seed, report)
+    _save_weights(model, folder.model)
+    result = StageResult(
+        stage_id,
+        "completed",
+        time.monotonic() - start,
+        {"iterations": settings.iterations, "batch": settings.batch},
+    )
+    folder.finish(name, result)
+    return result
+
+
+def is_annotated(index: Index) -> bool:
+    """Whether a split has ground truth."""
+    return isinstance(index, CocoIndex) or index.annotated
+
+
+def open_split(dataset: DatasetSpec, split: str) -> Index:
+    """A split of a data set."""
+    return open_dataset(dataset.layout, Path(dataset.root), split)
+
+
+def _save_weights(model: VideoSegmenter, file: Path) -> None:
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    try:
+        with replacing(file) as target:
+            torch.save(state, target)
+    except RuntimeError as error:
+        raise BenchError(f"cannot write {file}: {error}") from None

@@ -1,0 +1,105 @@
+"""The store: records, stage folders and progress as files. The files are the truth."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from videomt_bench.errors import BenchError
+from videomt_bench.files import write_json
+from videomt_bench.runs.record import Record, StageResult, read_record
+
+Listener = Callable[[int, int], None]
+
+
+class Store:
+    """A results folder: ``records/`` to keep, ``work/`` with checkpoints and logs.
+
+    Args:
+        root: the folder, made when first written to.
+        listener: also receives (step, total) of every progress that a stage reports.
+    """
+
+    def __init__(self, root: Path, listener: Listener | None = None) -> None:
+        self.root = root
+        self.listener = listener
+
+    def record_path(self, run_id: str) -> Path:
+        """The record of a run."""
+        return self.root / "records" / f"{run_id}.json"
+
+    def stats_path(self, run_id: str) -> Path:
+        """The per-video statistics of a run, beside its record."""
+        return self.root / "records" / f"{run_id}.npz"
+
+    def stage(self, stage_id: str) -> StageFolder:
+        """The work folder of a training stage or of a run."""
+        return StageFolder(self.root / "work" / stage_id, self.listener)
+
+    def load(self, run_id: str) -> Record | None:
+        """The record of a run, or None when there is none."""
+        path = self.record_path(run_id)
+        return read_record(path) if path.is_file() else None
+
+    def save(self, record: Record) -> None:
+        """Replace a record in one step."""
+        record.updated = now()
+        record.created = record.created or record.updated
+        write_json(self.record_path(record.run_id), record.to_json())
+
+    def check_writable(self) -> None:
+        """Find out before any work whether results can be kept.
+
+        Raises:
+            BenchError: the folder cannot be made or written.
+        """
+        probe = self.root / ".writable"
+        write_json(probe, {})
+        probe.unlink(missing_ok=True)
+
+
+class StageFolder:
+    """Files of one stage: ``stage.json`` once it is done, ``progress.json`` while it runs."""
+
+    def __init__(self, path: Path, listener: Listener | None = None) -> None:
+        self.path = path
+        self.listener = listener
+        self.model = path / "model.pth"
+
+    def done(self, name: str) -> StageResult | None:
+        """The result of a finished stage."""
+        data = _read_json(self.path / f"{name}.json")
+        return StageResult(**data) if data is not None else None
+
+    def finish(self, name: str, result: StageResult) -> None:
+        """Mark a stage as done."""
+        write_json(self.path / f"{name}.json", vars(result))
+
+    def progress(self) -> dict[str, Any] | None:
+        """What the stage last said of itself: stage, step, total, losses, updated."""
+        return _read_json(self.path / "progress.json")
+
+    def report(self, stage: str, step: int, total: int, losses: dict[str, float]) -> None:
+        """Say how far the stage is."""
+        state = {"stage": stage, "step": step, "total": total, "losses": losses}
+        write_json(self.path / "progress.json", {**state, "updated": time.time()})
+        if self.listener is not None:
+            self.listener(step, total)
+
+
+def now() -> str:
+    """The time in UTC, to the second, in ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise BenchError(f"cannot read {path}: {error}") from None

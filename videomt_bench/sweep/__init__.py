@@ -1,0 +1,1 @@
+"""Expand an experiment, launch it with submitit, watch it."""

@@ -1,0 +1,173 @@
+"""Runs an experiment on this machine through submitit's local executor, a few jobs at a time.
+
+First all training and evaluation, a run as soon as its segmenter is there; then cost, one job at a
+time and alone on the machine, so that its clocks are not disturbed by training.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from videomt_bench.models import load_variant
+from videomt_bench.runs import stages
+from videomt_bench.runs.execute import execute, forget, open_record
+from videomt_bench.runs.record import Record
+from videomt_bench.runs.spec import RunSpec
+from videomt_bench.runs.store import Store
+from videomt_bench.sweep.experiment import Experiment
+from videomt_bench.sweep.watch import View
+
+FAILED = ("failed", "out_of_memory", "timed_out", "preempted")
+
+
+@dataclass
+class Task:
+    """Some stages of one run, as one process."""
+
+    spec: RunSpec
+    stage_names: tuple[str, ...]
+    stage_id: str
+    """Whose work folder tells the progress."""
+    needs: str | None = None
+    """A stage that must have ended before, if it is among the tasks."""
+    job: Any = field(default=None, repr=False)
+
+
+def run_job(spec: dict[str, Any], results: str, names: Sequence[str]) -> str:
+    """What a worker process runs; returns the state of the record."""
+    return execute(RunSpec.from_json(spec), Path(results), names).state
+
+
+def run_local(
+    experiment: Experiment, results: Path, jobs: int, view: View, redo: Sequence[str] = ()
+) -> list[Record]:
+    """Run everything that is not done yet and return the records of all runs.
+
+    Args:
+        experiment: what to run.
+        results: records and work folders go here; a second launch continues from them.
+        jobs: how many processes train at once.
+        view: shows the progress.
+        redo: of "evaluate" and "cost", the stages to do again where they are done.
+
+    Raises:
+        videomt_bench.errors.BenchError: something is wrong before anything has started.
+    """
+    store = Store(results)
+    specs = experiment.runs()
+    for spec in specs:
+        stages.check(spec, store)
+    for spec in specs:
+        forget(spec, store, redo)
+    for dataset in {s.dataset.name: s.dataset for s in specs}.values():
+        with view.bar(f"data {dataset.name}") as report:
+            stages.prepare_data(dataset, report)
+    training = _segmenters(specs, store) + _runs(specs, store, ("video", "evaluate"))
+    _launch(training, "training and evaluation", jobs, store, view)
+    _launch(_runs(specs, store, ("cost",)), "cost, one at a time", 1, store, view)
+    return [open_record(spec, store) for spec in specs]
+
+
+def _segmenters(specs: Sequence[RunSpec], store: Store) -> list[Task]:
+    tasks: dict[str, Task] = {}
+    for spec in specs:
+        stage_id = spec.segmenter_id(load_variant(spec.variant))
+        wanted = open_record(spec, store).state != "completed"
+        if wanted and store.stage(stage_id).done("segmenter") is None:
+            tasks.setdefault(stage_id, Task(spec, ("segmenter",), stage_id))
+    return list(tasks.values())
+
+
+def _runs(specs: Sequence[RunSpec], store: Store, names: tuple[str, ...]) -> list[Task]:
+    wanted = []
+    for spec in specs:
+        done = open_record(spec, store).stages
+        needs = set(names) - set(done)
+        ready = "cost" not in names or "evaluate" in done
+        if needs and ready:
+            segmenter = spec.segmenter_id(load_variant(spec.variant))
+            wanted.append(Task(spec, names, spec.run_id, segmenter))
+    return wanted
+
+
+def _launch(wave: list[Task], title: str, width: int, store: Store, view: View) -> None:
+    """Run the tasks of a wave, ``width`` at a time."""
+    waiting, running = list(wave), list[Task]()
+    with view.wave(title, [task.stage_id for task in wave]) as show:
+        while waiting or running:
+            for task in _ready(waiting, running)[: width - len(running)]:
+                waiting.remove(task)
+                task.job = _submit(task, store)
+                running.append(task)
+            for task in [t for t in running if t.job.done()]:
+                running.remove(task)
+                show.finished(task.stage_id, _settle(task, store))
+            for task in running:
+                show.progress(task.stage_id, store.stage(task.stage_id).progress())
+            time.sleep(0.3)
+
+
+def _ready(waiting: Sequence[Task], running: Sequence[Task]) -> list[Task]:
+    """The waiting tasks whose needs have ended, or are of no task."""
+    unfinished = {task.stage_id for task in (*waiting, *running)}
+    return [task for task in waiting if task.needs not in unfinished]
+
+
+def _submit(task: Task, store: Store) -> Any:
+    executor = submitit.LocalExecutor(folder=store.root / "work" / "jobs")
+    executor.update_parameters(timeout_min=60 * 24 * 30, name="videomt-bench")
+    names = list(task.stage_names)
+    with _environment(OMP_NUM_THREADS=str(task.spec.threads or os.cpu_count() or 1)):
+        return executor.submit(run_job, task.spec.to_json(), str(store.root.resolve()), names)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for the processes started within."""
+    previous = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in previous.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _settle(task: Task, store: Store) -> str | None:
+    """The reason of a failure once a job has ended, or None; a killed one gets its record here."""
+    try:
+        task.job.result()
+    except Exception as error:
+        record = open_record(task.spec, store)
+        if record.state in ("planned", "running"):
+            record.state = "failed"
+            record.reason = f"the process ended without a result: {_last_line(task.job) or error}"
+            store.save(record)
+    record = open_record(task.spec, store)
+    return record.reason or record.state if record.state in FAILED else None
+
+
+def _last_line(job: Any) -> str:
+    lines = [line for line in (job.stderr() or "").splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else ""
+
+
+def problems(records: Sequence[Record]) -> list[str]:
+    """One sentence for each run that is not complete."""
+    return [f"{r.run_id}: {r.state} ({r.reason})" for r in records if r.state != "completed"]
+
+
+def default_jobs(threads: int) -> int:
+    """How many processes of so many threads fit this machine."""
+    return max(1, (os.cpu_count() or 1) // (threads or os.cpu_count() or 1))

@@ -1,0 +1,1 @@
+"""Losses, matching, parameter groups, schedules, and the thin glue to mmengine."""

@@ -1,0 +1,47 @@
+"""The predictions of all layers as one tensor: losses and matching have no loop over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from videomt_bench.models.contracts import ClipOutput
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Constants of the Mask2Former losses (Cheng et al., CVPR 2022); matching costs share them."""
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1
+    num_points: int = 12544
+    oversample: float = 3.0
+    importance: float = 0.75
+
+
+@dataclass
+class LayerPredictions:
+    """Class logits (L, B, T, Q, C+1) and mask logits (L, B, T, Q, h, w); the last is final."""
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+    @staticmethod
+    def of(output: ClipOutput) -> LayerPredictions:
+        """Stack the intermediate predictions of a clip and its final one, in float32."""
+        layers = [*output.intermediate, output]
+        return LayerPredictions(
+            torch.stack([layer.class_logits for layer in layers]).float(),
+            torch.stack([layer.mask_logits for layer in layers]).float(),
+        )
+
+
+def sample_points(maps: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values (N, K, P) of maps (N, K, h, w) at points (N, P, 2), x and y in 0..1."""
+    grid = 2.0 * points[:, None] - 1.0
+    return grid_sample(maps, grid, mode="bilinear", align_corners=False)[:, :, 0]

@@ -1,0 +1,154 @@
+"""Mask2Former's losses (Cheng et al., CVPR 2022) on all layers and frames of a batch of clips.
+
+Class targets of a matched object hold in every frame of the clip, also where it is absent; there
+its mask target is empty (first-appearance matching). Per-frame matching has no such frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from videomt_bench.data.clips import ClipTargets
+from videomt_bench.models.contracts import ClipOutput
+from videomt_bench.models.variant import Matching
+from videomt_bench.training.layers import LayerPredictions, LossSettings, sample_points
+from videomt_bench.training.matching import match
+
+
+@dataclass
+class Pairs:
+    """Matched (object, frame) targets of a batch, U of them, the same for every layer."""
+
+    clip: Tensor
+    """(U,) clip of the target."""
+    frame: Tensor
+    """(U,) frame of the target."""
+    query: Tensor
+    """(L, U) query that learns it, -1 where a layer has none to spare."""
+    label: Tensor
+    """(U,) class."""
+    mask: Tensor
+    """(U, H, W) bool."""
+
+
+def clip_losses(
+    output: ClipOutput,
+    targets: Sequence[ClipTargets],
+    matching: Matching,
+    settings: LossSettings,
+) -> dict[str, Tensor]:
+    """Weighted losses ``loss_class``, ``loss_mask``, ``loss_dice``, summed over the layers.
+
+    Args:
+        output: of a training forward pass over B clips of T frames.
+        targets: one per clip.
+        matching: how objects find their queries.
+        settings: weights and point sampling.
+    """
+    with torch.autocast(output.mask_logits.device.type, enabled=False):
+        layers = LayerPredictions.of(output)
+        pairs = _pairs(targets, match(layers, targets, matching, settings))
+        count = _mean_over_processes(_num_masks(targets, matching)).clamp(min=1)
+        mask, dice = _mask_losses(layers, pairs, settings)
+        return {
+            "loss_class": settings.class_weight * _class_loss(layers, pairs, settings),
+            "loss_mask": settings.mask_weight * mask / count,
+            "loss_dice": settings.dice_weight * dice / count,
+        }
+
+
+def _pairs(targets: Sequence[ClipTargets], queries: Sequence[Tensor]) -> Pairs:
+    """Flatten the matching to the targets that any layer matched."""
+    device = targets[0].masks.device
+    parts = []
+    for b, (target, query) in enumerate(zip(targets, queries, strict=True)):
+        wanted = (query >= 0).any(0)
+        objects, frames = wanted.nonzero(as_tuple=True)
+        clip = torch.full_like(frames, b)
+        on_device = objects.to(device), frames.to(device)
+        masks = target.masks[on_device]
+        labels = target.labels[on_device[0]]
+        parts.append((clip.to(device), on_device[1], query[:, wanted].to(device), labels, masks))
+    columns = [list(column) for column in zip(*parts, strict=True)]
+    return Pairs(
+        clip=torch.cat(columns[0]),
+        frame=torch.cat(columns[1]),
+        query=torch.cat(columns[2], 1),
+        label=torch.cat(columns[3]),
+        mask=torch.cat(columns[4]),
+    )
+
+
+def _num_masks(targets: Sequence[ClipTargets], matching: Matching) -> Tensor:
+    """Targets of all frames, also those that found no query; first appearance has absent ones."""
+    everywhere = matching == "first_appearance"
+    counts = [(torch.ones_like(t.present) if everywhere else t.present).sum() for t in targets]
+    return torch.stack(counts).sum().float()
+
+
+def _class_loss(layers: LayerPredictions, pairs: Pairs, settings: LossSettings) -> Tensor:
+    """Cross-entropy over all queries, no-object weighted down; a weighted mean in each layer."""
+    logits = layers.class_logits
+    classes = logits.shape[-1]
+    target = torch.full(logits.shape[:-1], classes - 1, device=logits.device)
+    layer, pair = (pairs.query >= 0).nonzero(as_tuple=True)
+    query = pairs.query[layer, pair]
+    # a label beyond the classes occurs with the label quirk only; see TrainClips
+    label = pairs.label.clamp(max=classes - 2)
+    target[layer, pairs.clip[pair], pairs.frame[pair], query] = label[pair]
+    weight = logits.new_ones(classes)
+    weight[-1] = settings.no_object_weight
+    terms = cross_entropy(logits.flatten(0, 3), target.flatten(), weight, reduction="none")
+    terms = terms.view(logits.shape[0], -1).sum(1)
+    return (terms / weight[target].flatten(1).sum(1)).sum()
+
+
+def _mask_losses(
+    layers: LayerPredictions, pairs: Pairs, settings: LossSettings
+) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy and Dice at sampled points, summed over pairs and layers."""
+    depth, count = pairs.query.shape
+    if count == 0:
+        nothing = layers.mask_logits.sum() * 0.0
+        return nothing, nothing
+    layer = torch.arange(depth, device=pairs.query.device)[:, None]
+    logits = layers.mask_logits[layer, pairs.clip, pairs.frame, pairs.query.clamp(min=0)]
+    matched = (pairs.query >= 0).to(logits.dtype)
+    maps = logits.flatten(0, 1)[:, None]
+    points = _uncertain_points(maps.detach(), settings)
+    x = sample_points(maps, points)[:, 0].view(depth, count, -1)
+    y = _labels_at(pairs.mask, points.view(depth, count, -1, 2))
+    mask = binary_cross_entropy_with_logits(x, y, reduction="none").mean(-1)
+    p = x.sigmoid()
+    dice = 1 - (2 * (p * y).sum(-1) + 1) / (p.sum(-1) + y.sum(-1) + 1)
+    return (mask * matched).sum(), (dice * matched).sum()
+
+
+def _labels_at(masks: Tensor, points: Tensor) -> Tensor:
+    """Mask values (L, U, P) of masks (U, H, W) at points (L, U, P, 2), interpolated."""
+    depth, count, number, _ = points.shape
+    grid = points.transpose(0, 1).reshape(count, depth * number, 2)
+    return sample_points(masks[:, None].float(), grid)[:, 0].view(count, depth, -1).transpose(0, 1)
+
+
+def _uncertain_points(maps: Tensor, settings: LossSettings) -> Tensor:
+    """Points (M, P, 2) for maps (M, 1, h, w): most where logits are near zero, the rest random."""
+    total, uncertain = settings.num_points, int(settings.importance * settings.num_points)
+    pairs, device = maps.shape[0], maps.device
+    candidates = torch.rand(pairs, int(settings.oversample * total), 2, device=device)
+    certainty = sample_points(maps, candidates)[:, 0].abs()
+    chosen = certainty.topk(uncertain, dim=1, largest=False, sorted=False).indices
+    chosen = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+    return torch.cat([chosen, torch.rand(pairs, total - uncertain, 2, device=device)], 1)
+
+
+def _mean_over_processes(count: Tensor) -> Tensor:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return count
+    torch.distributed.all_reduce(count)
+    return count / torch.distributed.get_world_size()

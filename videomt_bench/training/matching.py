@@ -1,0 +1,143 @@
+"""Which query learns which object: first-appearance matching of clips, and per-frame matching.
+
+First appearance (VidEoMT, arXiv 2602.17807; CAVIS): an object is matched once, in the first frame
+in which it is visible, to a query that no earlier object holds, and keeps that query in every frame
+of the clip, before and after as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from videomt_bench.data.clips import ClipTargets
+from videomt_bench.errors import unknown
+from videomt_bench.models.variant import Matching
+from videomt_bench.training.layers import LayerPredictions, LossSettings, sample_points
+
+BLOCKED = 1e6
+"""Cost of a query that already holds an object."""
+POINT_BUDGET = 2**26
+"""Sampled logits held at once; layers are taken in turn beyond it."""
+
+
+@torch.no_grad()
+def match(
+    layers: LayerPredictions,
+    targets: Sequence[ClipTargets],
+    matching: Matching,
+    settings: LossSettings,
+) -> list[Tensor]:
+    """For each clip the query (L, N, T) of every object and frame, -1 where there is none."""
+    if matching not in ("first_appearance", "per_frame"):
+        raise unknown("matching", matching, ("first_appearance", "per_frame"))
+    first = matching == "first_appearance"
+    columns = [(_first_columns if first else _frame_columns)(t.present) for t in targets]
+    frames = [(b, t) for b, clip in enumerate(columns) for t in clip]
+    costs = dict(zip(frames, _costs(layers, targets, frames, settings), strict=True))
+    assign = _assign_first if first else _assign_frames
+    depth, _, length, queries = layers.class_logits.shape[:4]
+    result = []
+    for b, clip in enumerate(columns):
+        shape = (depth, len(targets[b].labels), length)
+        found = np.full(shape, -1, dtype=np.int64)
+        for layer in range(depth):
+            assign(found[layer], {t: (costs[b, t][layer], o) for t, o in clip.items()}, queries)
+        result.append(torch.from_numpy(found))
+    return result
+
+
+def _first_columns(present: Tensor) -> dict[int, np.ndarray]:
+    """Frame -> the objects that are first visible in it, in frame order."""
+    first = present.int().argmax(1).cpu().numpy()
+    return {int(t): np.flatnonzero(first == t) for t in np.unique(first)}
+
+
+def _frame_columns(present: Tensor) -> dict[int, np.ndarray]:
+    """Frame -> the objects visible in it."""
+    seen = present.cpu().numpy()
+    return {t: np.flatnonzero(seen[:, t]) for t in range(seen.shape[1]) if seen[:, t].any()}
+
+
+def _assign_first(
+    found: np.ndarray, frames: dict[int, tuple[np.ndarray, np.ndarray]], queries: int
+) -> None:
+    used: list[int] = []
+    for cost, objects in frames.values():
+        cost = cost[:, objects].copy()
+        cost[used] = BLOCKED
+        rows, picked = linear_sum_assignment(cost)
+        free = ~np.isin(rows, used)
+        found[objects[picked[free]]] = rows[free, None]
+        used.extend(rows[free])
+
+
+def _assign_frames(
+    found: np.ndarray, frames: dict[int, tuple[np.ndarray, np.ndarray]], queries: int
+) -> None:
+    for t, (cost, objects) in frames.items():
+        rows, picked = linear_sum_assignment(cost[:, objects])
+        found[objects[picked], t] = rows
+
+
+def _costs(
+    layers: LayerPredictions,
+    targets: Sequence[ClipTargets],
+    frames: list[tuple[int, int]],
+    settings: LossSettings,
+) -> list[np.ndarray]:
+    """The cost (L, Q, N) of every query for every object, in each of the frames (clip, t)."""
+    if not frames:
+        return []
+    device = layers.mask_logits.device
+    b, t = (torch.tensor(x, device=device) for x in zip(*frames, strict=True))
+    most = max(len(targets[i].labels) for i, _ in frames)
+    size = targets[0].masks.shape[-2:]
+    masks = torch.zeros(len(frames), most, *size, device=device)
+    labels = torch.zeros(len(frames), most, dtype=torch.long, device=device)
+    for f, (i, frame) in enumerate(frames):
+        count = len(targets[i].labels)
+        masks[f, :count] = targets[i].masks[:, frame].float()
+        labels[f, :count] = targets[i].labels
+    points = torch.rand(len(frames), settings.num_points, 2, device=device)
+    truth = sample_points(masks, points)
+    rows = len(frames) * layers.mask_logits.shape[3]
+    step = max(1, POINT_BUDGET // (rows * settings.num_points))
+    parts = [
+        _layer_costs(classes[:, b, t], logits[:, b, t], truth, labels, points, settings)
+        for classes, logits in zip(
+            layers.class_logits.split(step), layers.mask_logits.split(step), strict=True
+        )
+    ]
+    cost = torch.cat(parts).nan_to_num(BLOCKED, BLOCKED, -BLOCKED).cpu().numpy()
+    return [cost[:, f, :, : len(targets[i].labels)] for f, (i, _) in enumerate(frames)]
+
+
+def _layer_costs(
+    classes: Tensor,
+    logits: Tensor,
+    truth: Tensor,
+    labels: Tensor,
+    points: Tensor,
+    settings: LossSettings,
+) -> Tensor:
+    """Costs (L, F, Q, N) from class logits (L, F, Q, C+1) and mask logits (L, F, Q, h, w)."""
+    depth, frames, queries = classes.shape[:3]
+    grid = points.expand(depth, *points.shape).flatten(0, 1)
+    x = sample_points(logits.flatten(0, 1), grid).unflatten(0, (depth, frames))
+    y = truth.transpose(1, 2)
+    cross_entropy = (softplus(x).sum(-1, keepdim=True) - x @ y) / x.shape[-1]
+    p = x.sigmoid()
+    dice = 1 - (2 * (p @ y) + 1) / (p.sum(-1, keepdim=True) + y.sum(1, keepdim=True) + 1)
+    index = labels[None, :, None].expand(depth, frames, queries, -1)
+    likelihood = classes.softmax(-1).gather(3, index)
+    return (
+        settings.mask_weight * cross_entropy
+        + settings.dice_weight * dice
+        - settings.class_weight * likelihood
+    )
