@@ -18,13 +18,14 @@ from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
 from videomt_bench.models.memories import LearnedQueries, QueryFusion, QueryPropagation
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
-from videomt_bench.models.variant import ModelSpec, SlotSizes, Variant
+from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
 from videomt_bench.models.video import VideoSegmenter
 
 __all__ = [
     "ClipOutput",
     "ClipPrediction",
     "Cost",
+    "DecoderSizes",
     "EmbeddingMatching",
     "EncoderSpec",
     "EoMT",

@@ -129,6 +129,8 @@ def _state_size(model: VideoSegmenter) -> str:
 
 def _loss(output: ClipOutput) -> Tensor:
     layers = [*output.intermediate, output]
+    if output.source is not None:
+        layers += [*output.source.intermediate, output.source]
     return sum((x.class_logits.square().mean() + x.mask_logits.square().mean()) for x in layers)  # type: ignore[return-value]
 
 

@@ -52,6 +52,14 @@ class FrameOutput(Prediction):
     """Predictions before each of the last blocks, in training only (deep supervision)."""
     mask_features: Tensor | None = None
     """The map (B, D, h, w) whose inner product with the mask embeddings gives the mask logits."""
+    identity: Tensor | None = None
+    """Re-identification embeddings (B, Q, E) of a tracker that has them, in segmenter order."""
+    reference: Tensor | None = None
+    """What a tracker looked for in this frame (B, Q, D); None where it has no such thing."""
+    order: Tensor | None = None
+    """Segmenter query (B, Q) from which a tracker started each of its slots."""
+    source: FrameOutput | None = None
+    """The segmenter's own output, in its own order, where a tracker predicts anew."""
 
     def reorder(self, permutation: Tensor) -> FrameOutput:
         """The same output with query ``permutation[b, i]`` in slot i; ``permutation`` is (B, Q)."""
@@ -87,22 +95,39 @@ class ClipOutput(ClipPrediction):
     queries: Tensor
     embeddings: Tensor
     intermediate: tuple[ClipPrediction, ...] = ()
+    mask_features: Tensor | None = None
+    """(B, T, D, h, w), where there are identities to learn, otherwise None."""
+    identity: Tensor | None = None
+    reference: Tensor | None = None
+    order: Tensor | None = None
+    source: ClipOutput | None = None
 
     @staticmethod
     def stack(outputs: Sequence[FrameOutput]) -> ClipOutput:
-        """Stack frame outputs along a new time axis."""
+        """Stack frame outputs along a new time axis; what some frame lacks is left out."""
 
         def along_time(predictions: Sequence[Prediction]) -> tuple[Tensor, Tensor]:
             classes = torch.stack([p.class_logits for p in predictions], 1)
             masks = torch.stack([p.mask_logits for p in predictions], 1)
             return classes, masks
 
+        def optional(name: str) -> Tensor | None:
+            values = [getattr(o, name) for o in outputs]
+            return None if any(v is None for v in values) else torch.stack(values, 1)
+
         layers = zip(*(o.intermediate for o in outputs), strict=True)
+        sources = [o.source for o in outputs if o.source is not None]
+        identity = optional("identity")
         return ClipOutput(
             *along_time(outputs),
             queries=torch.stack([o.queries for o in outputs], 1),
             embeddings=torch.stack([o.embeddings for o in outputs], 1),
             intermediate=tuple(ClipPrediction(*along_time(layer)) for layer in layers),
+            mask_features=None if identity is None else optional("mask_features"),
+            identity=identity,
+            reference=optional("reference"),
+            order=optional("order"),
+            source=ClipOutput.stack(sources) if len(sources) == len(outputs) else None,
         )
 
 
@@ -172,6 +197,13 @@ class Tracker(nn.Module, ABC):
     def detach(self, state: State) -> State:
         """The same state, cut from the graph."""
         return detach(state)
+
+    def image_stage(self) -> Tracker | None:
+        """What of the tracker learns together with the segmenter, as a tracker of its own.
+
+        Its parameters are those of this tracker under the same names. None: nothing does.
+        """
+        return None
 
 
 @dataclass

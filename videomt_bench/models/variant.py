@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +18,49 @@ Matching = Literal["first_appearance", "per_frame"]
 
 
 @dataclass(frozen=True)
+class DecoderSizes:
+    """Sizes of the decoupled systems' parts; the defaults are those of CAVIS and Mask2Former.
+
+    ``dim``, ``heads`` and ``ffn`` are those of pixel decoder, transformer decoder and tracker,
+    ``pixel_ffn`` of the pixel decoder's encoder. ``prior`` is the stem width of the adapter's
+    spatial prior. ``context_filter`` is the side of the averaging filter of context features.
+    """
+
+    dim: int = 256
+    heads: int = 8
+    ffn: int = 2048
+    layers: int = 9
+    pixel_layers: int = 6
+    pixel_ffn: int = 1024
+    prior: int = 64
+    tracker_layers: int = 6
+    context_filter: int = 9
+
+
+SMALL_DECODERS = {
+    "vit_tiny_conv_patch8": DecoderSizes(
+        dim=64,
+        heads=4,
+        ffn=128,
+        layers=3,
+        pixel_layers=2,
+        pixel_ffn=128,
+        prior=16,
+        tracker_layers=3,
+        context_filter=3,
+    )
+}
+"""Encoders for training from scratch -> sizes of the parts that go with them."""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """The sizes of a model, whatever its variant."""
+    """The sizes of a model, whatever its variant. ``decoder`` None: by the encoder."""
 
     encoder: EncoderSpec
     num_classes: int
     num_queries: int = 200
+    decoder: DecoderSizes | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.num_queries < 1:
@@ -32,6 +69,11 @@ class ModelSpec:
                 "possible; both are at least 1"
             )
 
+    @property
+    def sizes(self) -> DecoderSizes:
+        """The sizes of decoders and trackers."""
+        return self.decoder or SMALL_DECODERS.get(self.encoder.name, DecoderSizes())
+
 
 @dataclass(frozen=True)
 class SlotSizes:
@@ -39,7 +81,9 @@ class SlotSizes:
 
     num_queries: int
     dim: int
+    """Width of queries and of mask features."""
     num_classes: int
+    decoder: DecoderSizes = field(default_factory=DecoderSizes)
 
 
 @dataclass(frozen=True)
@@ -53,6 +97,10 @@ class Variant:
         tracker: slot sizes -> tracker; None for the query index.
         matching: which queries learn which objects in video training: "first_appearance" keeps
             an object on the query that got it when it first appeared, "per_frame" matches anew.
+        frozen: parts that the video stage leaves as the segmenter stage made them, such as
+            "segmenter" or "tracker.appearance".
+        joint_stage: whether a part of the tracker (its ``image_stage``) learns in the segmenter
+            stage; such a segmenter is shared only by variants with the same tracker.
         name, summary, file: filled in when the gallery loads the file.
     """
 
@@ -61,6 +109,8 @@ class Variant:
     memory: Callable[[SlotSizes], QueryMemory]
     tracker: Callable[[SlotSizes], Tracker] | None = None
     matching: Matching = "first_appearance"
+    frozen: tuple[str, ...] = ()
+    joint_stage: bool = False
     name: str = ""
     summary: str = ""
     file: str = ""
@@ -70,7 +120,7 @@ class Variant:
         from videomt_bench.models.video import VideoSegmenter
 
         segmenter = self.segmenter(spec)
-        sizes = SlotSizes(spec.num_queries, segmenter.dim, spec.num_classes)
+        sizes = SlotSizes(spec.num_queries, segmenter.dim, spec.num_classes, spec.sizes)
         tracker = None if self.tracker is None else self.tracker(sizes)
         return VideoSegmenter(segmenter, self.memory(sizes), tracker)
 

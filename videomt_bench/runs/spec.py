@@ -9,7 +9,7 @@ from typing import Any
 from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
 from videomt_bench.evaluation.stream import InferenceSettings
-from videomt_bench.models import EncoderSpec, ModelSpec, Variant
+from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant
 from videomt_bench.runs.config import build, digest, to_dict
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
 
@@ -51,6 +51,8 @@ class Recipe:
     segmenter: StageSettings
     video: StageSettings
     test: InferenceSettings = field(default_factory=InferenceSettings)
+    decoder: DecoderSizes | None = None
+    """Sizes of decoders and trackers; None: by the encoder."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,24 @@ class RunSpec:
 
     def segmenter_id(self, variant: Variant) -> str:
         """The image-level stage; the same for all variants with one segmenter."""
-        parts = [variant.slots()["segmenter"], self.encoder, self.dataset]
+        slots = variant.slots()
+        parts = [slots["segmenter"], self.encoder, self.dataset]
+        if variant.joint_stage:
+            parts.append(slots["tracker"])
+        if self.recipe.decoder is not None:
+            parts.append(self.recipe.decoder)
         stage = [self.recipe.num_queries, self.recipe.segmenter, self.seed]
         return f"segmenter-s{self.seed}-{digest(*parts, *stage)}"
 
     def model(self) -> ModelSpec:
         """The sizes of the run's model."""
-        return ModelSpec(self.encoder, self.dataset.num_classes, self.recipe.num_queries)
+        recipe = self.recipe
+        return ModelSpec(self.encoder, self.dataset.num_classes, recipe.num_queries, recipe.decoder)
 
     def video_training(self, variant: Variant) -> TrainSettings:
-        """Settings of the video stage, with the variant's own matching."""
-        return replace(self.recipe.video.train, matching=variant.matching)
+        """Settings of the video stage, with the variant's own matching and frozen parts."""
+        settings = self.recipe.video.train
+        return replace(settings, matching=variant.matching, frozen=variant.frozen)
 
     def to_json(self) -> dict[str, Any]:
         """The specification as JSON values."""

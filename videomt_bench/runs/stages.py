@@ -79,7 +79,8 @@ def train_segmenter(spec: RunSpec, store: Store) -> StageResult:
     def build() -> VideoSegmenter:
         model = variant.build(spec.model())
         sizes = SlotSizes(spec.recipe.num_queries, model.segmenter.dim, spec.dataset.num_classes)
-        return VideoSegmenter(model.segmenter, LearnedQueries(sizes))
+        part = model.tracker.image_stage() if variant.joint_stage else None
+        return VideoSegmenter(model.segmenter, LearnedQueries(sizes), part)
 
     return _train(spec, folder, "segmenter", stage_id, settings, settings.train, build)
 

@@ -53,7 +53,9 @@ class TrainSettings:
 
     ``batch`` is the effective number of clips per optimizer step, whatever the number of processes;
     ``per_device`` bounds how many of them one process takes at once (None: all of its share).
-    Frames are padded to multiples of ``divisor``.
+    Frames are padded to multiples of ``divisor``. Parts whose names begin with one of ``frozen`` do
+    not learn. Where a tracker predicts anew, its targets are matched by the segmenter's predictions
+    for the share ``guided`` of the iterations, afterwards by its own.
     """
 
     iterations: int
@@ -61,6 +63,8 @@ class TrainSettings:
     optim: OptimSettings = field(default_factory=OptimSettings)
     losses: LossSettings = field(default_factory=LossSettings)
     matching: Matching = "first_appearance"
+    frozen: tuple[str, ...] = ()
+    guided: float = 0.5
     masked_attention: bool = False
     precision: str = "fp32"
     divisor: int = 32
