@@ -77,7 +77,7 @@ def _shapes(model: VideoSegmenter) -> str:
     expected = {
         "class_logits": (batch, frames, queries, SPEC.num_classes + 1),
         "mask_logits": (batch, frames, queries, height, width),
-        "queries": (batch, frames, queries, model.segmenter.dim),
+        "queries": (batch, frames, queries, model.tracker.dim or model.segmenter.dim),
     }
     for name, shape in expected.items():
         found = tuple(getattr(output, name).shape)

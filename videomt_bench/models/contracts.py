@@ -184,6 +184,9 @@ class QueryMemory(nn.Module, ABC):
 class Tracker(nn.Module, ABC):
     """Turns frame outputs into tracks: slot i of every aligned output is the same object."""
 
+    dim: int | None = None
+    """Width of the queries that it gives; None: the segmenter's."""
+
     @abstractmethod
     def init_state(self, batch: int) -> State:
         """The state of ``batch`` streams before their first frame."""
