@@ -35,7 +35,7 @@ def test_features_are_those_of_timm() -> None:
     encoder = build_encoder(EncoderSpec(SMALL, image_size=64)).eval()
     frames = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        tokens = encoder.embed(frames)
+        tokens = encoder(frames)
         for block in encoder.joint_blocks:
             tokens = block(tokens)
         assert torch.equal(encoder.norm(tokens), encoder.vit.forward_features(frames))
@@ -90,7 +90,7 @@ def test_an_unknown_encoder_names_near_ones() -> None:
 def test_an_input_that_is_no_multiple_of_the_patch() -> None:
     encoder = build_encoder(EncoderSpec("vit_tiny_conv_patch8", 48, 8))
     with pytest.raises(BenchError, match=r"50x48 is not valid.*multiples of the patch size 8"):
-        encoder.embed(torch.zeros(1, 3, 50, 48))
+        encoder(torch.zeros(1, 3, 50, 48))
 
 
 @pytest.mark.parametrize("joint", [-1, 6, 9])

@@ -81,6 +81,8 @@ class ViTEncoder(nn.Module):
         joint_blocks: how many of the last blocks are joint.
     """
 
+    component = "encoder"
+
     def __init__(self, vit: VisionTransformer, joint_blocks: int) -> None:
         super().__init__()
         if not 0 < joint_blocks < len(vit.blocks):
@@ -94,7 +96,7 @@ class ViTEncoder(nn.Module):
         self.num_prefix: int = vit.num_prefix_tokens
         self.patch_size: int = vit.patch_embed.patch_size[0]
 
-    def embed(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) -> tokens (N, R + P, D) after the plain blocks, prefix first.
 
         Raises:

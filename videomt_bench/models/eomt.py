@@ -38,6 +38,8 @@ class EoMT(FrameSegmenter):
             the public VidEoMT code leaves it out.
     """
 
+    component = "heads"
+
     def __init__(
         self, encoder: ViTEncoder, num_classes: int, normalize_intermediate: bool = True
     ) -> None:
@@ -63,7 +65,7 @@ class EoMT(FrameSegmenter):
 
     def encode(self, frames: Tensor) -> FrameFeatures:
         height, width = frames.shape[-2:]
-        return FrameFeatures({"tokens": self.encoder.embed(frames)}, (height, width))
+        return FrameFeatures({"tokens": self.encoder(frames)}, (height, width))
 
     def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
         grid = (features.size[0] // self.stride, features.size[1] // self.stride)

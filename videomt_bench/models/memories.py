@@ -15,6 +15,8 @@ class LearnedQueries(QueryMemory):
         sizes: Q and D.
     """
 
+    component = "memory"
+
     def __init__(self, sizes: SlotSizes) -> None:
         super().__init__()
         self.learned = nn.Embedding(sizes.num_queries, sizes.dim)
