@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from videomt_bench.models.contracts import FrameFeatures, FrameOutput, FrameSegmenter, Prediction
 from videomt_bench.models.encoders import ViTEncoder, build_encoder
+from videomt_bench.models.heads import MaskProduct
 from videomt_bench.models.variant import ModelSpec
 
 
@@ -55,6 +56,7 @@ class EoMT(FrameSegmenter):
         self.mask_head = nn.Sequential(
             nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)
         )
+        self.mask_product = MaskProduct()
         doublings = max(1, int(math.log2(encoder.patch_size)) - 2)
         self.upscale = nn.Sequential(*(ScaleBlock(dim) for _ in range(doublings)))
 
@@ -110,7 +112,7 @@ class EoMT(FrameSegmenter):
     def _predict(self, x: Tensor, count: int, grid: tuple[int, int]) -> tuple[Prediction, Tensor]:
         queries, patches = x[:, :count], x[:, count + self.encoder.num_prefix :]
         features = self.upscale(patches.transpose(1, 2).unflatten(2, grid))
-        masks = torch.einsum("bqd,bdhw->bqhw", self.mask_head(queries), features)
+        masks = self.mask_product(self.mask_head(queries), features)
         return Prediction(self.class_head(queries), masks), features
 
     def _attention_mask(
