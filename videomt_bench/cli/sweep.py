@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,10 +43,12 @@ def demo(
 ) -> None:
     """The tiny ablation, end to end, on generated video: train, evaluate, measure, report."""
     experiment = experiment_of("demo", seeds, datasets, settings)
-    records = _sweep(experiment, results, jobs)
+    from videomt_bench.runs.stages import STAGES
+
+    records = _sweep(experiment, results, jobs, (), STAGES)
     files = _report(experiment, results, reports)
     emit(_summary(records, files), as_json)
-    _exit_unless_complete(records)
+    _exit_unless_done(records, STAGES)
 
 
 @app.command("plan")
@@ -78,14 +81,20 @@ def sweep_run(
     redo: Annotated[
         str | None, typer.Option(help="Stages to do again where done: evaluate,cost.")
     ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Some stages only; `cost` needs neither data nor weights.")
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Run what is not done of an experiment on this machine; a second launch continues."""
+    from videomt_bench.runs.stages import STAGES
+
     loaded = experiment_of(experiment, seeds, datasets, settings)
-    records = _sweep(loaded, results, jobs, tuple(redo.split(",")) if redo else ())
+    names = tuple(stages.split(",")) if stages else STAGES
+    records = _sweep(loaded, results, jobs, tuple(redo.split(",")) if redo else (), names)
     emit(_summary(records, []), as_json)
-    _exit_unless_complete(records)
+    _exit_unless_done(records, names)
 
 
 def report(
@@ -129,20 +138,22 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
 
 
 def _sweep(
-    experiment: Experiment, results: Path, jobs: int, redo: tuple[str, ...] = ()
+    experiment: Experiment, results: Path, jobs: int, redo: Sequence[str], names: Sequence[str]
 ) -> list[Record]:
     from videomt_bench.sweep.local import default_jobs, problems, run_local
     from videomt_bench.sweep.watch import View
 
     width = jobs or default_jobs(experiment.threads)
-    records = run_local(experiment, results, width, View(err), redo)
-    for problem in problems(records):
+    records = run_local(experiment, results, width, View(err), redo, names)
+    for problem in problems(records, names):
         err.print(f"[red]{plain(problem)}[/]", soft_wrap=True)
     return records
 
 
-def _exit_unless_complete(records: list[Record]) -> None:
-    if any(record.state != "completed" for record in records):
+def _exit_unless_done(records: list[Record], names: Sequence[str]) -> None:
+    from videomt_bench.sweep.local import problems
+
+    if problems(records, names):
         raise typer.Exit(1)
 
 

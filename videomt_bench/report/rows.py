@@ -148,11 +148,12 @@ def build_rows(
     Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
     own, labelled with the difference: they are never averaged.
     """
-    name = experiment.get("published")
-    table = load_published(name) if name else None
+    names = {entry.get("table", experiment.get("published")) for entry in experiment["rows"]}
+    tables = {name: load_published(name) for name in names if name}
     rows = []
     for entry in experiment["rows"]:
         key = entry.get("published", entry["variant"])
+        table = tables.get(entry.get("table", experiment.get("published")))
         cells = {} if table is None else published_cells(table, key, entry.get("setting"))
         groups = [g for g in setting.groups if _belongs(g, entry)]
         if not groups:

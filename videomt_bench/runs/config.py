@@ -80,6 +80,18 @@ def origin_is_mapping(hint: Any) -> bool:
     return typing.get_origin(hint) is dict or hint is dict
 
 
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with nested ``changes``; a value that is no mapping replaces what was there."""
+    result = dict(settings)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
 def to_dict(settings: Any) -> dict[str, Any]:
     """The settings as JSON values, tuples as lists."""
     return json.loads(json.dumps(dataclasses.asdict(settings)))

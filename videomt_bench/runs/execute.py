@@ -44,6 +44,7 @@ def execute(
             for name in stages.STAGES:
                 if name in names:
                     _stage(spec, store, record, name)
+        _settle(store, record, names)
     except BaseException as error:
         record.state, record.reason = failure(error)
         store.save(record)
@@ -89,6 +90,13 @@ def failure(error: BaseException) -> tuple[State, str]:
     if isinstance(error, BenchError):
         return "failed", text
     return "failed", f"{type(error).__name__}: {text}"
+
+
+def _settle(store: Store, record: Record, names: Sequence[str]) -> None:
+    """A record whose named stages are done, others not, waits for those."""
+    if record.state == "running" and set(names) - {"segmenter"}:
+        record.state = "planned"
+        store.save(record)
 
 
 def _stage(spec: RunSpec, store: Store, record: Record, name: str) -> None:

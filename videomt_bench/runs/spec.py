@@ -60,7 +60,7 @@ class CostProtocol:
     """How cost is measured; it changes no result of training, so it is not part of the id.
 
     ``input`` is the size at the network, ``source`` that of the frames which the end-to-end clock
-    decodes; both height and width.
+    decodes; both height and width. No ``frames``: operations are counted, nothing is timed.
     """
 
     input: tuple[int, int] = (448, 800)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,27 @@ MAKERS = {"vipseg": make_vipseg, "vspw": make_vspw}
 """Layout -> what generates data in it; all others are that of YouTube-VIS."""
 
 
-def check(spec: RunSpec, store: Store) -> None:
+def check(spec: RunSpec, store: Store, names: Sequence[str] = STAGES) -> None:
     """Everything that can be known to fail before any work: names, weights, data, results folder.
+
+    The cost alone needs neither weights nor data.
 
     Raises:
         BenchError: the first thing that is wrong.
     """
     load_variant(spec.variant)
-    check_weights(spec.encoder)
+    check_weights(spec.encoder if needs_data(names) else replace(spec.encoder, weights=None))
     store.check_writable()
+    if not needs_data(names):
+        return
     for split in (spec.dataset.train_split, spec.dataset.test_split):
         if not spec.dataset.generate:
             locate(spec.dataset.layout, Path(spec.dataset.root), split)
+
+
+def needs_data(names: Sequence[str]) -> bool:
+    """Whether any of the stages reads data and weights."""
+    return bool(set(names) - {"cost"})
 
 
 def prepare_data(dataset: DatasetSpec, report: Callable[[int, int], None] | None = None) -> None:
@@ -148,7 +158,8 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
     folder = store.stage(spec.run_id)
     folder.report("cost", 0, 1, {})
     start = time.monotonic()
-    model = load_variant(spec.variant).build(spec.model()).eval()
+    sizes = replace(spec.model(), encoder=replace(spec.encoder, weights=None))
+    model = load_variant(spec.variant).build(sizes).eval()
     height, width = spec.cost.input
     values = measure_cost(
         model,
@@ -160,6 +171,7 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
         precision=spec.cost.precision,
         compile_mode=spec.cost.compile,
         source=spec.cost.source,
+        time=spec.cost.frames > 0,
     )
     folder.report("cost", 1, 1, {})
     return StageResult(spec.run_id, "completed", time.monotonic() - start), values

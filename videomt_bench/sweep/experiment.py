@@ -14,8 +14,8 @@ from typing import Any
 from mmengine.config import Config
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models import EncoderSpec, load_variant
-from videomt_bench.runs.config import build
+from videomt_bench.models import EncoderSpec, load_variant, variant_names
+from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
 from videomt_bench.shipped import shipped
 
@@ -24,7 +24,10 @@ from videomt_bench.shipped import shipped
 class Experiment:
     """The grid: variants × encoders × data sets × seeds, with one recipe.
 
-    ``published`` names the table of published numbers that its report shows.
+    ``published`` names the table of published numbers that its report shows. ``sizes`` gives, by
+    encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them.
+    ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed settings) and
+    ``encoders`` (by the name of an encoder of the grid, its changed settings).
     """
 
     title: str
@@ -38,12 +41,40 @@ class Experiment:
     caption: str = ""
     device: str = "cpu"
     threads: int = 0
+    changes: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises BenchError: a change of a variant, encoder or setting that is not there."""
+        encoders = [e.name for e in self.encoders]
+        names = {*self.variants, *variant_names()}
+        for variant, change in self.changes.items():
+            if variant not in names:
+                raise unknown("variant in changes", variant, names)
+            for key in change:
+                if key not in ("recipe", "encoders"):
+                    raise unknown(f"key in changes.{variant}", key, ("recipe", "encoders"))
+            for name in change.get("encoders", {}):
+                if name not in encoders:
+                    raise unknown(f"encoder in changes.{variant}", name, encoders)
+        for name in self.sizes:
+            if name not in encoders:
+                raise unknown("encoder in sizes", name, encoders)
 
     def runs(self) -> list[RunSpec]:
         """Every run of the grid; rows of a table stay together."""
         return [
-            RunSpec(v, e, d, self.recipe, s, self.cost, self.device, self.threads)
+            RunSpec(
+                v,
+                self.encoder_of(v, e),
+                d,
+                self.recipe_of(v),
+                s,
+                self.cost,
+                self.device,
+                self.threads,
+            )
             for d in self.datasets
             for e in self.encoders
             for s in self.seeds
@@ -53,14 +84,44 @@ class Experiment:
     def rows(self) -> dict[str, Any]:
         """What a report needs to know: name, title, published table, rows and data sets."""
         titles = {name: load_variant(name).title for name in self.variants}
+        rows = [
+            {"variant": v, "label": titles[v] + self._suffix(e), **self._size(v, e)}
+            for e in self.encoders
+            for v in self.variants
+        ]
         return {
             "name": self.name,
             "title": self.title,
             "published": self.published,
             "caption": self.caption,
-            "rows": [{"variant": name, "label": title} for name, title in titles.items()],
+            "rows": rows,
             "datasets": [d.name for d in self.datasets],
         }
+
+    def recipe_of(self, variant: str) -> Recipe:
+        """The recipe of a variant."""
+        changes = self.changes.get(variant, {}).get("recipe", {})
+        if not changes:
+            return self.recipe
+        where = f"{self.name or 'experiment'}.changes.{variant}.recipe"
+        return build(Recipe, merged(to_dict(self.recipe), changes), where)
+
+    def encoder_of(self, variant: str, encoder: EncoderSpec) -> EncoderSpec:
+        """What a variant has in place of an encoder of the grid."""
+        changes = self.changes.get(variant, {}).get("encoders", {}).get(encoder.name, {})
+        where = f"{self.name or 'experiment'}.changes.{variant}.encoders"
+        return build(EncoderSpec, {**to_dict(encoder), **changes}, where) if changes else encoder
+
+    def _size(self, variant: str, encoder: EncoderSpec) -> dict[str, Any]:
+        """What a report's row says of its encoder, where there are several."""
+        if len(self.encoders) == 1 and not self.sizes:
+            return {}
+        published = {k: v for k, v in self.sizes.get(encoder.name, {}).items() if k != "label"}
+        return {"encoder": self.encoder_of(variant, encoder).name, **published}
+
+    def _suffix(self, encoder: EncoderSpec) -> str:
+        label = self.sizes.get(encoder.name, {}).get("label")
+        return f", {label}" if label else ""
 
     def select(
         self, seeds: tuple[int, ...] | None = None, datasets: tuple[str, ...] = ()

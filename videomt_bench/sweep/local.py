@@ -16,6 +16,7 @@ from typing import Any
 
 import submitit
 
+from videomt_bench.errors import unknown
 from videomt_bench.models import load_variant
 from videomt_bench.runs import stages
 from videomt_bench.runs.execute import execute, forget, open_record
@@ -47,7 +48,12 @@ def run_job(spec: dict[str, Any], results: str, names: Sequence[str]) -> str:
 
 
 def run_local(
-    experiment: Experiment, results: Path, jobs: int, view: View, redo: Sequence[str] = ()
+    experiment: Experiment,
+    results: Path,
+    jobs: int,
+    view: View,
+    redo: Sequence[str] = (),
+    names: Sequence[str] = stages.STAGES,
 ) -> list[Record]:
     """Run everything that is not done yet and return the records of all runs.
 
@@ -57,23 +63,36 @@ def run_local(
         jobs: how many processes train at once.
         view: shows the progress.
         redo: of "evaluate" and "cost", the stages to do again where they are done.
+        names: the stages to do; ("cost",) needs neither data nor weights.
 
     Raises:
         videomt_bench.errors.BenchError: something is wrong before anything has started.
     """
     store = Store(results)
     specs = experiment.runs()
+    for name in names:
+        if name not in stages.STAGES:
+            raise unknown("stage", name, stages.STAGES)
     for spec in specs:
-        stages.check(spec, store)
+        stages.check(spec, store, names)
     for spec in specs:
         forget(spec, store, redo)
+    if stages.needs_data(names):
+        _prepare(specs, view)
+    training = _segmenters(specs, store) if "segmenter" in names else []
+    if clips := tuple(name for name in ("video", "evaluate") if name in names):
+        training += _runs(specs, store, clips)
+    _launch(training, "training and evaluation", jobs, store, view)
+    if "cost" in names:
+        alone = len(names) == 1
+        _launch(_runs(specs, store, ("cost",), alone), "cost, one at a time", 1, store, view)
+    return [open_record(spec, store) for spec in specs]
+
+
+def _prepare(specs: Sequence[RunSpec], view: View) -> None:
     for dataset in {s.dataset.name: s.dataset for s in specs}.values():
         with view.bar(f"data {dataset.name}") as report:
             stages.prepare_data(dataset, report)
-    training = _segmenters(specs, store) + _runs(specs, store, ("video", "evaluate"))
-    _launch(training, "training and evaluation", jobs, store, view)
-    _launch(_runs(specs, store, ("cost",)), "cost, one at a time", 1, store, view)
-    return [open_record(spec, store) for spec in specs]
 
 
 def _segmenters(specs: Sequence[RunSpec], store: Store) -> list[Task]:
@@ -86,12 +105,15 @@ def _segmenters(specs: Sequence[RunSpec], store: Store) -> list[Task]:
     return list(tasks.values())
 
 
-def _runs(specs: Sequence[RunSpec], store: Store, names: tuple[str, ...]) -> list[Task]:
+def _runs(
+    specs: Sequence[RunSpec], store: Store, names: tuple[str, ...], alone: bool = False
+) -> list[Task]:
+    """What is to do of these stages; the cost of a run that failed before is not, unless alone."""
     wanted = []
     for spec in specs:
         done = open_record(spec, store).stages
         needs = set(names) - set(done)
-        ready = "cost" not in names or "evaluate" in done
+        ready = alone or "cost" not in names or "evaluate" in done
         if needs and ready:
             segmenter = spec.segmenter_id(load_variant(spec.variant))
             wanted.append(Task(spec, names, spec.run_id, segmenter))
@@ -163,9 +185,10 @@ def _last_line(job: Any) -> str:
     return lines[-1].strip()[:300] if lines else ""
 
 
-def problems(records: Sequence[Record]) -> list[str]:
-    """One sentence for each run that is not complete."""
-    return [f"{r.run_id}: {r.state} ({r.reason})" for r in records if r.state != "completed"]
+def problems(records: Sequence[Record], names: Sequence[str] = stages.STAGES) -> list[str]:
+    """One sentence for each run of which not all the named stages are done."""
+    missing = [r for r in records if set(names) - {"segmenter"} - set(r.stages)]
+    return [f"{r.run_id}: {r.state} ({r.reason})" for r in missing]
 
 
 def default_jobs(threads: int) -> int:
