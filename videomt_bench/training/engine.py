@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from videomt_bench.data.clips import ClipBatch, collate
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import VideoSegmenter
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.freezing import freeze, synchronize_batch_norm
 from videomt_bench.training.hooks import (
     CHECKPOINT,
     LOSSES,
@@ -53,9 +54,10 @@ class TrainSettings:
 
     ``batch`` is the effective number of clips per optimizer step, whatever the number of processes;
     ``per_device`` bounds how many of them one process takes at once (None: all of its share).
-    Frames are padded to multiples of ``divisor``. Parts whose names begin with one of ``frozen`` do
-    not learn. Where a tracker predicts anew, its targets are matched by the segmenter's predictions
-    for the share ``guided`` of the iterations, afterwards by its own.
+    Frames are padded to multiples of ``divisor``. Parts of the model named in ``frozen``, such as
+    "segmenter" or "tracker.appearance", and all below them do not learn. Where a tracker predicts
+    anew, its targets are matched by the segmenter's predictions for the share ``guided`` of the
+    iterations, afterwards by its own.
     """
 
     iterations: int
@@ -76,6 +78,8 @@ class TrainSettings:
         for name in ("iterations", "batch", "divisor", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise BenchError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.guided <= 1:
+            raise BenchError(f"guided is {self.guided}; it must be a share from 0 to 1")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
 
@@ -117,17 +121,34 @@ class ToDevice(nn.Module):
 
 
 class TrainingModel(BaseModel):
-    """A video segmenter with its losses, in the form that mmengine trains."""
+    """A video segmenter with its losses, in the form that mmengine trains.
 
-    def __init__(self, model: VideoSegmenter, matching: Matching, losses: LossSettings) -> None:
+    ``frozen`` modules of it stay in evaluation mode, so that they keep their batch statistics.
+    """
+
+    def __init__(
+        self,
+        model: VideoSegmenter,
+        matching: Matching,
+        losses: LossSettings,
+        frozen: Sequence[nn.Module] = (),
+    ) -> None:
         super().__init__(data_preprocessor=ToDevice())
         self.model = model
         self.matching = matching
         self.losses = losses
+        self.frozen = tuple(frozen)
+        self.guided = False
 
     def forward(self, batch: ClipBatch, mode: str = "loss") -> dict[str, Tensor]:
         output, _ = self.model(batch.frames)
-        return clip_losses(output, batch.targets, self.matching, self.losses)
+        return clip_losses(output, batch.targets, self.matching, self.losses, self.guided)
+
+    def train(self, mode: bool = True) -> TrainingModel:
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
 
 class TrainLoop(IterBasedTrainLoop):
@@ -218,15 +239,17 @@ def train(
         report: receives the progress.
 
     Raises:
-        BenchError: settings that do not fit the processes or the device, a checkpoint that cannot
-            be read or written, losses or weights that are not finite.
+        BenchError: settings that do not fit the model, the processes or the device, a checkpoint
+            that cannot be read or written, losses or weights that are not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if get_rank() == 0:
         remove_unfinished(folder)
-    micro, accumulation = split_batch(settings.batch, get_world_size(), settings.per_device)
-    runner = _runner(model, clips, settings, folder, seed, report, micro, accumulation)
-    runner.train()
+    shares = split_batch(settings.batch, get_world_size(), settings.per_device)
+    if is_distributed() and next(model.parameters()).device.type == "cuda":
+        synchronize_batch_norm(model)
+    with freeze(model, settings.frozen) as frozen:
+        _runner(model, frozen, clips, settings, folder, seed, report, *shares).train()
     return model
 
 
@@ -249,6 +272,7 @@ def split_batch(batch: int, world: int, per_device: int | None) -> tuple[int, in
 
 def _runner(
     model: VideoSegmenter,
+    frozen: Sequence[nn.Module],
     clips: Dataset[Any],
     settings: TrainSettings,
     folder: Path,
@@ -269,8 +293,9 @@ def _runner(
     resume = checkpoint.is_file()
     off = dict.fromkeys(("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed"))
     device = next(model.parameters()).device
+    trained = TrainingModel(model, settings.matching, settings.losses, frozen)
     return TrainRunner(
-        model=TrainingModel(model, settings.matching, settings.losses).to(device),
+        model=trained.to(device),
         work_dir=str(folder / "engine"),
         train_dataloader=loader,
         train_cfg=dict(type=TrainLoop, max_iters=total),

@@ -30,7 +30,7 @@ Report = Callable[[int, int, dict[str, float]], None]
 
 
 class IterationHook(Hook):
-    """Sets what an iteration depends on: random state, learning rates, mask annealing."""
+    """Sets what an iteration depends on: random state, learning rates, guidance, mask annealing."""
 
     priority = "VERY_HIGH"
 
@@ -45,8 +45,10 @@ class IterationHook(Hook):
         step = batch_idx // self.accumulation
         total = self.settings.iterations
         set_rates(runner.optim_wrapper.optimizer, step, total, self.settings.optim)
+        trained = unwrapped(runner)
+        trained.guided = step < self.settings.guided * total
         if self.settings.masked_attention:
-            unwrapped(runner).model.segmenter.anneal_masks(step / total)
+            trained.model.segmenter.anneal_masks(step / total)
 
 
 class CheckpointHook(Hook):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from videomt_bench.models.contracts import ClipOutput
+from videomt_bench.models.contracts import ClipOutput, ClipPrediction
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Constants of the Mask2Former losses (Cheng et al., CVPR 2022); matching costs share them."""
+    """Constants of the Mask2Former losses (Cheng et al., CVPR 2022); matching costs share them.
+
+    The weights from ``identity_weight`` on are those of CAVIS's contrastive losses, each with that
+    of its cosine term; 0 switches a term off. ``pseudo_identity`` also matches absent objects in
+    single frames, and takes all of them for one more identity, as the official code does.
+    """
 
     class_weight: float = 2.0
     mask_weight: float = 5.0
@@ -22,6 +28,13 @@ class LossSettings:
     num_points: int = 12544
     oversample: float = 3.0
     importance: float = 0.75
+    identity_weight: float = 2.0
+    identity_cosine_weight: float = 2.0
+    prototype_weight: float = 2.0
+    prototype_cosine_weight: float = 2.0
+    reference_weight: float = 2.0
+    reference_cosine_weight: float = 2.0
+    pseudo_identity: bool = False
 
 
 @dataclass
@@ -34,7 +47,11 @@ class LayerPredictions:
     @staticmethod
     def of(output: ClipOutput) -> LayerPredictions:
         """Stack the intermediate predictions of a clip and its final one, in float32."""
-        layers = [*output.intermediate, output]
+        return LayerPredictions.stack([*output.intermediate, output])
+
+    @staticmethod
+    def stack(layers: Sequence[ClipPrediction]) -> LayerPredictions:
+        """Stack predictions, in float32."""
         return LayerPredictions(
             torch.stack([layer.class_logits for layer in layers]).float(),
             torch.stack([layer.mask_logits for layer in layers]).float(),

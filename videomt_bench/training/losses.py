@@ -6,8 +6,9 @@ its mask target is empty (first-appearance matching). Per-frame matching has no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,8 +17,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from videomt_bench.data.clips import ClipTargets
 from videomt_bench.models.contracts import ClipOutput
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.identity_losses import (
+    Terms,
+    identity_loss,
+    prototype_loss,
+    reference_loss,
+    unlearned,
+)
 from videomt_bench.training.layers import LayerPredictions, LossSettings, sample_points
-from videomt_bench.training.matching import match
+from videomt_bench.training.matching import everywhere, match, match_guided
 
 
 @dataclass
@@ -41,25 +49,126 @@ def clip_losses(
     targets: Sequence[ClipTargets],
     matching: Matching,
     settings: LossSettings,
+    guided: bool = False,
 ) -> dict[str, Tensor]:
-    """Weighted losses ``loss_class``, ``loss_mask``, ``loss_dice``, summed over the layers.
+    """Weighted losses of an output; the parts that learn decide which.
+
+    Always ``loss_class``, ``loss_mask`` and ``loss_dice``, summed over the layers. Where a tracker
+    predicts anew and the segmenter below it learns too, the segmenter's own predictions are
+    matched frame by frame and give ``loss_segmenter_class``, ``_mask`` and ``_dice``. The VidEoMT
+    paper (arXiv 2602.17807) does not say whether its EoMT + CAVIS steps have them; without them
+    nothing would teach the segmenter's heads, whose masks and classes the context features and the
+    guidance read, while the encoder moves. Where identities learn, ``loss_identity`` and
+    ``loss_prototype``, where references do, ``loss_reference``, each with a ``_cosine`` term.
 
     Args:
         output: of a training forward pass over B clips of T frames.
         targets: one per clip.
         matching: how objects find their queries.
         settings: weights and point sampling.
+        guided: objects find a tracker's slots by the segmenter's predictions.
     """
     with torch.autocast(output.mask_logits.device.type, enabled=False):
         layers = LayerPredictions.of(output)
-        pairs = _pairs(targets, match(layers, targets, matching, settings))
-        count = _mean_over_processes(_num_masks(targets, matching)).clamp(min=1)
-        mask, dice = _mask_losses(layers, pairs, settings)
+        if guided and output.source is not None:
+            queries = match_guided(output, targets, matching, settings)
+        else:
+            queries = match(layers, targets, matching, settings)
+        losses = _layer_losses(layers, targets, queries, matching, settings)
         return {
-            "loss_class": settings.class_weight * _class_loss(layers, pairs, settings),
-            "loss_mask": settings.mask_weight * mask / count,
-            "loss_dice": settings.dice_weight * dice / count,
+            **{f"loss_{name}": value for name, value in losses.items()},
+            **_segmenter_losses(output, targets, queries, matching, settings),
+            **_reference_losses(output, queries, settings),
         }
+
+
+def _layer_losses(
+    layers: LayerPredictions,
+    targets: Sequence[ClipTargets],
+    queries: Sequence[Tensor],
+    matching: Matching,
+    settings: LossSettings,
+) -> dict[str, Tensor]:
+    """Mask2Former's losses ``class``, ``mask`` and ``dice`` of matched layers."""
+    pairs = _pairs(targets, queries)
+    count = _mean_over_processes(_num_masks(targets, matching)).clamp(min=1)
+    mask, dice = _mask_losses(layers, pairs, settings)
+    return {
+        "class": settings.class_weight * _class_loss(layers, pairs, settings),
+        "mask": settings.mask_weight * mask / count,
+        "dice": settings.dice_weight * dice / count,
+    }
+
+
+def _segmenter_losses(
+    output: ClipOutput,
+    targets: Sequence[ClipTargets],
+    queries: Sequence[Tensor],
+    matching: Matching,
+    settings: LossSettings,
+) -> dict[str, Tensor]:
+    """What a segmenter below a tracker learns, its identities included; matched once for both."""
+    source = output if output.source is None else output.source
+    joint = source is not output and _learns(source.class_logits, source.mask_logits)
+    identified = _learns(output.identity)
+    if not (joint or identified):
+        return {}
+    losses = {}
+    if joint:
+        layers = LayerPredictions.of(source)
+        queries = match(layers, targets, "per_frame", settings)
+        own = _layer_losses(layers, targets, queries, "per_frame", settings)
+        losses = {f"loss_segmenter_{name}": value for name, value in own.items()}
+    elif source is not output or matching != "per_frame":
+        queries = match(LayerPredictions.stack([source]), targets, "per_frame", settings)
+    if identified:
+        losses |= _identity_losses(output, source, targets, queries, settings)
+    return losses
+
+
+def _identity_losses(
+    output: ClipOutput,
+    source: ClipOutput,
+    targets: Sequence[ClipTargets],
+    queries: Sequence[Tensor],
+    settings: LossSettings,
+) -> dict[str, Tensor]:
+    identity, features = output.identity, output.mask_features
+    assert identity is not None
+    weights = settings.identity_weight, settings.identity_cosine_weight
+    if settings.pseudo_identity:
+        layers = LayerPredictions.stack([source])
+        queries = match(layers, everywhere(targets), "per_frame", settings)
+    final = [query[-1] for query in queries]
+    losses = _terms("identity", weights, identity, lambda: identity_loss(identity, targets, final))
+    if features is not None and features.requires_grad:
+        weights = settings.prototype_weight, settings.prototype_cosine_weight
+        terms = partial(prototype_loss, features, targets)
+        losses |= _terms("prototype", weights, features, terms)
+    return losses
+
+
+def _reference_losses(
+    output: ClipOutput, queries: Sequence[Tensor], settings: LossSettings
+) -> dict[str, Tensor]:
+    reference = output.reference
+    if reference is None or not reference.requires_grad:
+        return {}
+    weights = settings.reference_weight, settings.reference_cosine_weight
+    terms = partial(reference_loss, reference, [query[-1] for query in queries])
+    return _terms("reference", weights, reference, terms)
+
+
+def _terms(
+    name: str, weights: tuple[float, float], x: Tensor, terms: Callable[[], Terms]
+) -> dict[str, Tensor]:
+    """Weighted terms by name; without weights they are not computed."""
+    main, cosine = terms() if any(weights) else (unlearned(x), unlearned(x))
+    return {f"loss_{name}": weights[0] * main, f"loss_{name}_cosine": weights[1] * cosine}
+
+
+def _learns(*tensors: Tensor | None) -> bool:
+    return any(x is not None and x.requires_grad for x in tensors)
 
 
 def _pairs(targets: Sequence[ClipTargets], queries: Sequence[Tensor]) -> Pairs:

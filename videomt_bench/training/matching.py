@@ -8,6 +8,7 @@ of the clip, before and after as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch.nn.functional import softplus
 
 from videomt_bench.data.clips import ClipTargets
 from videomt_bench.errors import unknown
+from videomt_bench.models.contracts import ClipOutput, ClipPrediction
 from videomt_bench.models.variant import Matching
 from videomt_bench.training.layers import LayerPredictions, LossSettings, sample_points
 
@@ -50,6 +52,36 @@ def match(
             assign(found[layer], {t: (costs[b, t][layer], o) for t, o in clip.items()}, queries)
         result.append(torch.from_numpy(found))
     return result
+
+
+@torch.no_grad()
+def match_guided(
+    output: ClipOutput,
+    targets: Sequence[ClipTargets],
+    matching: Matching,
+    settings: LossSettings,
+) -> list[Tensor]:
+    """As ``match``, by the segmenter's final predictions in the tracker's order (CAVIS; DVIS++).
+
+    All layers of ``output``, which has a source and an order, get the same queries.
+    """
+    source, order = output.source, output.order
+    if source is None or order is None:
+        raise ValueError("an output without a source and an order guides nothing")
+
+    def take(x: Tensor) -> Tensor:
+        index = order.reshape(*order.shape, *[1] * (x.dim() - 3))
+        return x.gather(2, index.expand(*order.shape, *x.shape[3:]))
+
+    slots = ClipPrediction(take(source.class_logits), take(source.mask_logits))
+    found = match(LayerPredictions.stack([slots]), targets, matching, settings)
+    depth = 1 + len(output.intermediate)
+    return [queries.expand(depth, -1, -1) for queries in found]
+
+
+def everywhere(targets: Sequence[ClipTargets]) -> list[ClipTargets]:
+    """The same targets, all objects counted as present in all frames."""
+    return [replace(t, present=torch.ones_like(t.present)) for t in targets]
 
 
 def _first_columns(present: Tensor) -> dict[int, np.ndarray]:
