@@ -1,5 +1,6 @@
 """Contracts, the three-slot model and the parts that variants are made of."""
 
+from videomt_bench.models.cavis import CavisTracker
 from videomt_bench.models.contracts import (
     ClipOutput,
     ClipPrediction,
@@ -22,6 +23,7 @@ from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Var
 from videomt_bench.models.video import VideoSegmenter
 
 __all__ = [
+    "CavisTracker",
     "ClipOutput",
     "ClipPrediction",
     "Cost",

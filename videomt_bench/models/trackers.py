@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from videomt_bench.models.contracts import FrameFeatures, FrameOutput, State, Tracker
 from videomt_bench.models.variant import SlotSizes
@@ -52,10 +51,23 @@ class EmbeddingMatching(Tracker):
 def match_embeddings(reference: Tensor, current: Tensor) -> Tensor:
     """Permutation (B, Q) such that ``current[b, permutation[b, i]]`` continues ``reference[b, i]``.
 
-    Both are (B, Q, D); the cost is one minus the cosine.
+    Both are (B, Q, D); the cost is one minus the cosine, in float32, 0 where that is not a number.
+    On the meta device, where nothing can be assigned, only the shape is right.
     """
-    with torch.autocast(reference.device.type, enabled=False):
-        a, b = (normalize(x.detach().float(), dim=-1) for x in (reference, current))
-        cost = (1 - a @ b.transpose(1, 2)).cpu().numpy()
-    columns = [linear_sum_assignment(c)[1] for c in cost]
+    shapes_only = reference.is_meta
+    with torch.autocast("cpu" if shapes_only else reference.device.type, enabled=False):
+        a, b = (_unit(x.detach().float()) for x in (reference, current))
+        cost = (1 - a @ b.transpose(1, 2)).nan_to_num(0.0)
+    if shapes_only:
+        return cost.argmin(-1)
+    columns = [linear_sum_assignment(c)[1] for c in cost.cpu().numpy()]
     return torch.stack([torch.from_numpy(c) for c in columns]).to(current.device)
+
+
+def take_slots(x: Tensor, order: Tensor) -> Tensor:
+    """What ``x`` (B, Q, D) has of query ``order[b, i]``, in slot i; ``order`` is (B, Q)."""
+    return x.gather(1, order[..., None].expand_as(x))
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / (x.norm(dim=-1, keepdim=True) + 1e-6)
