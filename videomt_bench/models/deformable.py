@@ -211,8 +211,12 @@ def _grid_sample(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
 
 
 @torch.compiler.assume_constant_result
-@lru_cache
 def _triton_works(device: torch.device) -> bool:
+    return _probe_triton(device)
+
+
+@lru_cache
+def _probe_triton(device: torch.device) -> bool:
     """Whether Triton is there and can build a kernel, which takes a C compiler at run time."""
     if find_spec("triton") is None:
         return False
