@@ -70,7 +70,8 @@ class CavisTracker(Tracker):
         reid: whether queries have identities. Without them the queries themselves are looked for,
             with no layer between, as VidEoMT's ablation has it (Norouzi et al., CVPR 2026).
         unused_heads: in evaluation predict by every layer, as the public code does, though only the
-            last layer's prediction is used.
+            last layer's prediction is used. The segmenter's prediction is then computed too, where
+            nothing reads it and a compiler would leave it out.
         inverse_matching: use the inverse of either permutation, as the public code does. The two
             are the same only where queries stay or swap.
 
@@ -119,7 +120,7 @@ class CavisTracker(Tracker):
         order = self._order(frame, state)
         reference = self.ctx_query_embed(frame.matched if state is None else state.queries)
         layers = self._transform(frame, order, reference, first=state is None)
-        final, embeddings, intermediate = self._predict(layers, frame.mask_features)
+        final, embeddings, intermediate = self._predict(layers, frame.mask_features, output)
         tracked = FrameOutput(
             final.class_logits,
             final.mask_logits,
@@ -174,7 +175,7 @@ class CavisTracker(Tracker):
         return outputs
 
     def _predict(
-        self, layers: list[Tensor], mask_features: Tensor
+        self, layers: list[Tensor], mask_features: Tensor, segmented: Prediction
     ) -> tuple[Prediction, Tensor, tuple[Prediction, ...]]:
         """Final prediction, normalised queries of the last layer, predictions of the others."""
         others: tuple[Prediction, ...] = ()
@@ -183,7 +184,9 @@ class CavisTracker(Tracker):
         final, embeddings = self.heads(layers[-1], mask_features)
         if self.training:
             return final, embeddings, others
-        return kept_alive(final, others), embeddings, ()
+        if self.unused_heads:
+            final = kept_alive(final, (*others, segmented))
+        return final, embeddings, ()
 
     def _state(self, frame: Described, order: Tensor, queries: Tensor) -> TrackState:
         embeddings = take_slots(frame.matched, order).detach()
