@@ -7,7 +7,8 @@ two operations per multiply-accumulate of matrix products and convolutions, and 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from videomt_bench.cost.attention import unfused_attention
+from videomt_bench.cost.components import OTHER, components_by_path, ordered, watched
 from videomt_bench.cost.modes import evaluating
 from videomt_bench.cost.operators import ESTIMATED, HANDLERS, is_negligible, matters
 from videomt_bench.cost.shapes import on_meta, shapes_only
@@ -28,6 +30,9 @@ from videomt_bench.models.video import VideoSegmenter
 
 TOLERANCE = 0.01
 """How far the two counters may differ on matrix products and convolutions."""
+
+ByComponent = dict[str, Counter[str]]
+"""Component -> operator -> a count."""
 
 
 @dataclass
@@ -43,6 +48,8 @@ class MacCount:
     """Operators that neither were counted nor are known not to matter -> how often they ran."""
     by_operator: dict[str, float]
     """Operator -> 10⁹ multiply-accumulates."""
+    by_component: dict[str, dict[str, float]]
+    """Component -> operator -> 10⁹ multiply-accumulates; all together are ``gmacs``."""
     notes: list[str] = field(default_factory=list)
     """What the parts say about their cost."""
 
@@ -88,57 +95,116 @@ def _from_values(model: VideoSegmenter, height: int, width: int) -> MacCount:
 class _Trace:
     """What the counters saw."""
 
-    macs: dict[str, float]
+    macs: ByComponent
     """fvcore's, by operator."""
     uncounted: dict[str, int]
-    flops: dict[str, int]
+    flops: ByComponent
     """PyTorch's, by operator with its namespace."""
 
 
 def _trace(model: VideoSegmenter, frame: Tensor) -> _Trace:
     with unfused_attention(model):
         state = model.detach(model.step(frame, model.init_state(1))[1])
-        analysis = FlopCountAnalysis(_Step(model, state), frame).set_op_handle(**HANDLERS)
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        macs = analysis.tracer_warnings("none").by_operator()
-        # a recurrent layer of these is one operator that PyTorch's counter does not know
-        libraries = mkldnn.flags(enabled=False), cudnn.flags(enabled=False)
-        with libraries[0], libraries[1], FlopCounterMode(display=False) as counter:
-            model.step(frame, state)
-    uncounted = {k: n for k, n in analysis.unsupported_ops().items() if not is_negligible(k)}
-    flops = counter.get_flop_counts().get("Global", {})
-    return _Trace(
-        {name: float(value) for name, value in macs.items()},
-        {str(name): int(n) for name, n in sorted(uncounted.items())},
-        {str(op).replace(".", "::", 1): int(value) for op, value in flops.items()},
-    )
+        macs, uncounted = _fvcore(model, frame, state)
+        flops = _flops(model, frame, state)
+    return _Trace(macs, {op: n for op, n in uncounted.items() if not is_negligible(op)}, flops)
 
 
-def _checked(trace: _Trace, declared: dict[str, Cost]) -> MacCount:
+def _fvcore(
+    model: VideoSegmenter, frame: Tensor, state: VideoState
+) -> tuple[ByComponent, dict[str, int]]:
+    """Multiply-accumulates by component and operator, and how often what was not counted ran."""
+    step = _Step(model, state)
+    analysis = FlopCountAnalysis(step, frame).set_op_handle(**HANDLERS)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    with watched(model, lambda name: None) as called:
+        counts = analysis.tracer_warnings("none").by_module_and_operator()
+    component = {path: called[m] for path, m in step.named_modules() if m in called}
+    macs: ByComponent = defaultdict(Counter)
+    for path, operators in _exclusive(counts).items():
+        macs[component.get(path, OTHER)].update({op: float(n) for op, n in operators.items() if n})
+    uncounted = analysis.unsupported_ops()
+    return macs, {str(name): int(n) for name, n in sorted(uncounted.items())}
+
+
+def _exclusive(counts: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """Counts by module path without those of the modules below it; they are whole numbers."""
+    own = {path: Counter(operators) for path, operators in counts.items()}
+    for path, operators in counts.items():
+        if path:
+            own[path.rpartition(".")[0]].subtract(operators)
+    return own
+
+
+def _flops(model: VideoSegmenter, frame: Tensor, state: VideoState) -> ByComponent:
+    """PyTorch's count, two per multiply-accumulate, by component and operator."""
+    flops: ByComponent = defaultdict(Counter)
+    before: Counter[str] = Counter()
+    counter = FlopCounterMode(display=False)
+
+    def leave(component: str) -> None:
+        counts = counter.get_flop_counts().get("Global", {})
+        now = Counter({str(op).replace(".", "::", 1): int(n) for op, n in counts.items()})
+        flops[component].update(now - before)
+        before.update(now - before)
+
+    # a recurrent layer of these is one operator that PyTorch's counter does not know
+    libraries = mkldnn.flags(enabled=False), cudnn.flags(enabled=False)
+    with libraries[0], libraries[1], watched(model, leave), counter:
+        model.step(frame, state)
+    leave(OTHER)
+    return flops
+
+
+def _checked(trace: _Trace, declared: dict[str, tuple[str, Cost]]) -> MacCount:
     """Both counts with what was registered and declared, once nothing that matters is missing."""
-    registered = {op: n for op, n in trace.flops.items() if not op.startswith("aten::")}
-    uncounted = {op: n for op, n in trace.uncounted.items() if op not in registered}
+    registered = {
+        component: {op: n for op, n in operators.items() if not op.startswith("aten::")}
+        for component, operators in trace.flops.items()
+    }
+    known = {op for operators in registered.values() for op in operators}
+    uncounted = {op: n for op, n in trace.uncounted.items() if op not in known}
     if missing := [op for op in uncounted if matters(op)]:
         raise BenchError(
             f"cannot count {', '.join(missing)}: write it with PyTorch's matrix products and "
             "convolutions, or register its formula with "
             "torch.utils.flop_counter.register_flop_formula"
         )
-    flops = sum(trace.flops.values())
-    _agree(trace.macs, (flops - sum(registered.values())) / 2)
-    macs = dict(trace.macs)
-    macs |= {op: n / 2 for op, n in registered.items()}
-    macs |= {f"declared by {part}": cost.macs for part, cost in declared.items()}
+    flops = _sum(trace.flops)
+    _agree(_by_operator(trace.macs), (flops - _sum(registered)) / 2)
+    macs = {component: Counter(operators) for component, operators in trace.macs.items()}
+    for component, operators in registered.items():
+        macs.setdefault(component, Counter()).update({op: n / 2 for op, n in operators.items()})
+    for part, (component, cost) in declared.items():
+        macs.setdefault(component, Counter()).update({f"declared by {part}": cost.macs})
     return MacCount(
-        gmacs=sum(macs.values()) / 1e9,
-        gflops=(flops + 2 * sum(cost.macs for cost in declared.values())) / 1e9,
+        gmacs=_sum(macs) / 1e9,
+        gflops=(flops + 2 * sum(cost.macs for _, cost in declared.values())) / 1e9,
         uncounted=uncounted,
-        by_operator={name: value / 1e9 for name, value in macs.items() if value},
-        notes=[f"{part}: {note}" for part, cost in declared.items() for note in cost.notes],
+        by_operator=_giga(_by_operator(macs)),
+        by_component={
+            name: _giga(macs[name]) for name in ordered(macs) if any(macs[name].values())
+        },
+        notes=[f"{part}: {note}" for part, (_, cost) in declared.items() for note in cost.notes],
     )
 
 
-def _agree(macs: dict[str, float], expected: float) -> None:
+def _sum(counts: Mapping[str, Mapping[str, float]]) -> float:
+    return sum(sum(operators.values()) for operators in counts.values())
+
+
+def _by_operator(counts: Mapping[str, Mapping[str, float]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for operators in counts.values():
+        total.update(operators)
+    return total
+
+
+def _giga(counts: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / 1e9 for name, value in counts.items() if value}
+
+
+def _agree(macs: Mapping[str, float], expected: float) -> None:
     products = sum(value for name, value in macs.items() if name not in ESTIMATED)
     if abs(products - expected) > TOLERANCE * max(products, expected):
         raise BenchError(
@@ -147,11 +213,16 @@ def _agree(macs: dict[str, float], expected: float) -> None:
         )
 
 
-def _declared(model: VideoSegmenter) -> dict[str, Cost]:
-    """What the three parts add by ``cost()``."""
+def _declared(model: VideoSegmenter) -> dict[str, tuple[str, Cost]]:
+    """What the three parts add by ``cost()``, with their components."""
     parts = {"segmenter": model.segmenter, "memory": model.memory, "tracker": model.tracker}
+    owner = components_by_path(model)
     costs = {name: getattr(part, "cost", None) for name, part in parts.items()}
-    return {name: cost() for name, cost in costs.items() if callable(cost)}
+    return {
+        name: (owner[parts[name]] or OTHER, cost())
+        for name, cost in costs.items()
+        if callable(cost)
+    }
 
 
 class _Step(nn.Module):

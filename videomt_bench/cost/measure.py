@@ -7,11 +7,14 @@ from typing import Any
 import torch
 
 from videomt_bench.cost.attention import attention_kernel
+from videomt_bench.cost.breakdown import combine, component_times
 from videomt_bench.cost.camera import Camera
 from videomt_bench.cost.clock import CLOCKS, Setting, graph_breaks, running
-from videomt_bench.cost.count import count_macs
+from videomt_bench.cost.components import count_parameters
+from videomt_bench.cost.count import MacCount, count_macs
 from videomt_bench.cost.memory import peak_memory_mib
 from videomt_bench.errors import BenchError
+from videomt_bench.models.deformable import DeformableAttention, deformable_backend
 from videomt_bench.models.video import VideoSegmenter
 
 SOURCE = (720, 1280)
@@ -45,12 +48,13 @@ def measure_cost(
 
     Returns:
         ``params``, ``gmacs``, ``gflops``, ``uncounted``, ``by_operator``, ``fps`` and
-        ``milliseconds`` by clock, ``peak_memory_mib``, ``graph_breaks``, ``notes``, ``protocol``.
+        ``milliseconds`` by clock, ``components`` (name -> ``params``, ``gmacs``, ``milliseconds``),
+        ``peak_memory_mib``, ``graph_breaks``, ``notes``, ``protocol``.
 
     Raises:
         BenchError: bad arguments, an operator that cannot be counted, or a failed compilation.
     """
-    _check_size(model, height, width)
+    check_size(model, height, width)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     setting = Setting(device or default, precision, compile_mode)
     cost: dict[str, Any] = {
@@ -61,18 +65,21 @@ def measure_cost(
         "by_operator": {},
         "fps": dict.fromkeys(CLOCKS),
         "milliseconds": dict.fromkeys(CLOCKS),
+        "components": {},
         "peak_memory_mib": None,
         "graph_breaks": None,
         "notes": [],
         "protocol": _protocol(model, setting, (height, width)),
     }
     # timed first: counting with values would leave its own mark on the memory of the process
+    times = None
     if time:
         camera = Camera(source, (height, width))
         cost["protocol"] |= {"frames": frames, "warmup": warmup, "source": list(source)}
-        _time(cost, model, camera, frames, warmup, setting)
-    if count:
-        _count(cost, model, height, width)
+        times = _time(cost, model, camera, frames, warmup, setting)
+    counted = _count(cost, model, height, width) if count else None
+    components = combine(count_parameters(model), counted, times)
+    cost["components"] = {name: values.to_json() for name, values in components.items()}
     return cost
 
 
@@ -83,7 +90,8 @@ def _time(
     frames: int,
     warmup: int,
     setting: Setting,
-) -> None:
+) -> dict[str, float]:
+    """Fill in times and memory; returns the milliseconds of each component."""
     with running(model, setting) as stream:
         for clock in CLOCKS:
             timing = stream.time(clock, frames, warmup, camera.load, camera.finish)
@@ -95,19 +103,24 @@ def _time(
         )
         if setting.compile_mode is not None:
             cost["graph_breaks"] = graph_breaks()
+            cost["notes"].append("components were timed uncompiled")
+        times = component_times(stream, frames, warmup, camera.load)
     cost["peak_memory_mib"] = peak
     cost["protocol"]["memory"] = what
+    return times
 
 
-def _count(cost: dict[str, Any], model: VideoSegmenter, height: int, width: int) -> None:
+def _count(cost: dict[str, Any], model: VideoSegmenter, height: int, width: int) -> MacCount:
     counted = count_macs(model, height, width)
-    for name in ("gmacs", "gflops", "uncounted", "by_operator", "notes"):
+    for name in ("gmacs", "gflops", "uncounted", "by_operator"):
         cost[name] = getattr(counted, name)
+    cost["notes"] += counted.notes
     cost["protocol"]["counter"] = "fvcore"
+    return counted
 
 
 def _protocol(model: VideoSegmenter, setting: Setting, size: tuple[int, int]) -> dict[str, Any]:
-    return {
+    protocol = {
         "device": setting.device_name,
         "precision": setting.precision,
         "compile": setting.compile_mode,
@@ -121,12 +134,20 @@ def _protocol(model: VideoSegmenter, setting: Setting, size: tuple[int, int]) ->
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+    if any(isinstance(m, DeformableAttention) for m in model.modules()):
+        protocol["deformable_attention"] = deformable_backend(setting.device)
+    return protocol
 
 
-def _check_size(model: VideoSegmenter, height: int, width: int) -> None:
+def check_size(model: VideoSegmenter, height: int, width: int, where: str = "") -> None:
+    """Check that a model takes such frames; ``where`` begins the sentence if not.
+
+    Raises:
+        BenchError: height or width is no positive multiple of the segmenter's stride.
+    """
     stride = model.segmenter.stride
     if height < 1 or width < 1 or height % stride or width % stride:
         raise BenchError(
-            f"input {height}x{width} is not valid: height and width must be positive multiples "
-            f"of {stride}"
+            f"{where}input {height}x{width} is not valid: height and width must be positive "
+            f"multiples of {stride}"
         )
