@@ -60,8 +60,14 @@ def match_embeddings(reference: Tensor, current: Tensor) -> Tensor:
         cost = (1 - a @ b.transpose(1, 2)).nan_to_num(0.0)
     if shapes_only:
         return cost.argmin(-1)
+    return _assign(cost)
+
+
+@torch.compiler.disable
+def _assign(cost: Tensor) -> Tensor:
+    """Columns (B, Q) of the cheapest assignments; a compiler need not try to read this."""
     columns = [linear_sum_assignment(c)[1] for c in cost.cpu().numpy()]
-    return torch.stack([torch.from_numpy(c) for c in columns]).to(current.device)
+    return torch.stack([torch.from_numpy(c) for c in columns]).to(cost.device)
 
 
 def take_slots(x: Tensor, order: Tensor) -> Tensor:
