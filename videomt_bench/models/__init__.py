@@ -17,6 +17,7 @@ from videomt_bench.models.contracts import (
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
+from videomt_bench.models.mask2former import Mask2Former
 from videomt_bench.models.memories import LearnedQueries, QueryFusion, QueryPropagation
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
 from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
@@ -35,6 +36,7 @@ __all__ = [
     "FrameOutput",
     "FrameSegmenter",
     "LearnedQueries",
+    "Mask2Former",
     "ModelSpec",
     "Prediction",
     "QueryFusion",

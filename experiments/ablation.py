@@ -1,0 +1,73 @@
+"""Table 1 of VidEoMT (arXiv 2602.17807): from CAVIS to VidEoMT, one part removed at a time.
+
+ViT-L, B and S. Step 0 has the DINOv2 without registers at its own 37×37 grid, as published; every
+other step has the one with registers at 40×40.
+"""
+
+title = "From CAVIS to VidEoMT"
+caption = (
+    "The lean rows compute the same outputs as the rows above them, without work that changes none: "
+    "a dense context filter of constant weights, and mask heads whose results are dropped."
+)
+published = "ablation"
+variants = [
+    "step0_cavis",
+    "step0_cavis_lean",
+    "step1_eomt_segmenter",
+    "step1_eomt_segmenter_lean",
+    "step2_no_context",
+    "step3_no_reid",
+    "step4_frame_by_frame",
+    "step5_propagation",
+    "step6_videomt",
+]
+_letters = {"L": "large", "B": "base", "S": "small"}
+_registers = {s: f"vit_{word}_patch14_reg4_dinov2" for s, word in _letters.items()}
+encoders = [dict(name=name, image_size=640, weights="timm") for name in _registers.values()]
+sizes = {
+    name: dict(
+        label=f"ViT-{letter}",
+        table="ablation" if letter == "L" else "scale",
+        setting=f"ViT-{letter}, DINOv2, YouTube-VIS 2019",
+    )
+    for letter, name in _registers.items()
+}
+datasets = [
+    dict(
+        name="ytvis_2019",
+        layout="ytvis_2019",
+        root="datasets/ytvis_2019",
+        num_classes=40,
+        train_split="train",
+        test_split="valid",
+    )
+]
+device = "cuda"
+seeds = [0]
+
+_sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
+_augmentation = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
+_common = dict(batch=8, precision="fp16", workers=4, per_device=1, checkpoint_interval=1000)
+recipe = dict(
+    name="ytvis_2019",
+    num_queries=200,
+    segmenter=dict(
+        frames=1,
+        augmentation=_augmentation,
+        train=dict(iterations=40000, masked_attention=True, **_common),
+    ),
+    video=dict(
+        frames=5,
+        augmentation=_augmentation,
+        train=dict(iterations=160000, **_common),
+    ),
+    test=dict(short_side=448, top_k=10, precision="fp16"),
+)
+_cavis = dict(
+    encoders={
+        name: dict(name=name.replace("_reg4", ""), image_size=592) for name in _registers.values()
+    },
+    recipe=dict(segmenter=dict(frames=3, train=dict(matching="per_frame"))),
+)
+changes = dict(step0_cavis=_cavis, step0_cavis_lean=_cavis)
+cost = dict(input=[448, 800], source=[720, 1280], frames=0)
