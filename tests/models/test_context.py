@@ -163,7 +163,7 @@ def test_the_identity_is_the_head_of_query_and_context() -> None:
 
 
 def test_impossible_filters_are_refused() -> None:
-    with pytest.raises(BenchError, match="unknown context filter 'box'.*depthwise"):
+    with pytest.raises(BenchError, match=r"unknown context filter 'box'.*depthwise"):
         ContextFeatures(4, 3, "box")  # type: ignore[arg-type]
     with pytest.raises(BenchError, match="side 4"):
         ContextFeatures(4, 4)
