@@ -6,8 +6,9 @@ other step has the one with registers at 40×40.
 
 title = "From CAVIS to VidEoMT"
 caption = (
-    "The lean rows compute the same outputs as the rows above them, without work that changes none: "
-    "a dense context filter of constant weights, and mask heads whose results are dropped."
+    "The lean rows compute the same outputs as the rows above them without work that "
+    "changes none: a dense context filter of constant weights, and mask heads whose results are "
+    "dropped."
 )
 published = "ablation"
 variants = [

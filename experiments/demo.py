@@ -6,8 +6,8 @@ Two settings: ``slots``, small scenes in which a query index can serve as an ide
 
 title = "The tiny ablation: from CAVIS to VidEoMT, on generated video"
 caption = (
-    "Step 0 has its own segmenter, Mask2Former on a ViT-Adapter, and a tracker that learns while the "
-    "segmenter is frozen; steps 1 to 6 start from one EoMT, and everything learns. "
+    "Step 0 has its own segmenter, Mask2Former on a ViT-Adapter, and a tracker that learns while "
+    "the segmenter is frozen; steps 1 to 6 start from one EoMT, and everything learns. "
     "Step 4 is the paper's: trained with first-appearance matching, linked by the query index; "
     "step 4' is trained frame by frame and linked by matching query embeddings. Every row gets the "
     "same number of iterations, on images and on clips. In the scenes "
