@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -121,17 +123,19 @@ def test_reference_points_are_cell_centres() -> None:
 class TestAgainstTransformers:
     """The pure PyTorch formulation of Mask2Former's port."""
 
-    port = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
+    @pytest.fixture
+    def port(self) -> ModuleType:
+        return pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
 
-    def test_sampling(self) -> None:
+    def test_sampling(self, port: ModuleType) -> None:
         value, locations, weights = inputs(queries=50, heads=4, width=8)
-        expected = self.port.multi_scale_deformable_attention(value, SHAPES, locations, weights)
+        expected = port.multi_scale_deformable_attention(value, SHAPES, locations, weights)
         out = deformable_sampling(value, SHAPES, locations, weights)
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
 
-    def test_module_with_the_same_weights(self) -> None:
+    def test_module_with_the_same_weights(self, port: ModuleType) -> None:
         torch.manual_seed(0)
-        theirs = self.port.Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention(32, 8, 3, 4)
+        theirs = port.Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention(32, 8, 3, 4)
         for parameter in theirs.parameters():
             nn.init.normal_(parameter, std=0.3)
         ours = DeformableAttention(32, heads=8, levels=3)
@@ -206,7 +210,7 @@ def test_backends_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_where_triton_fails_is_warned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = pytest.importorskip("videomt_bench.models.deformable_triton", exc_type=ImportError)
+    kernel = pytest.importorskip("videomt_bench.models.deformable_triton")
 
     def no_compiler(device: torch.device) -> None:
         raise RuntimeError("Failed to find C compiler.")
@@ -285,9 +289,7 @@ def test_the_choice_is_a_constant_of_a_compiled_graph(monkeypatch: pytest.Monkey
     assert compiled(torch.zeros(1)).item() == 1
 
 
-needs_triton = pytest.mark.skipif(
-    deformable.find_spec("triton") is None, reason="triton is not installed"
-)
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 
 INTERPRETED = """
 import torch
