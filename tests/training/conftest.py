@@ -73,6 +73,15 @@ def tiny_model(variant: str = "step6_videomt", joint_blocks: int = 3) -> VideoSe
     return load_variant(variant).build(ModelSpec(encoder, CLASSES, QUERIES))
 
 
+def awake(model: VideoSegmenter) -> VideoSegmenter:
+    """The model with noise instead of zeros: zero weights, such as those of deformable attention
+    at the start, pass no gradient on."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
 def tiny_settings(**changes: Any) -> TrainSettings:
     """12 iterations, a checkpoint after each third one."""
     arguments: dict[str, Any] = dict(
@@ -113,6 +122,7 @@ def tiny() -> SimpleNamespace:
     """The parts of a tiny training."""
     return SimpleNamespace(
         model=tiny_model,
+        awake=awake,
         settings=tiny_settings,
         Clips=RandomClips,
         Stop=Stop,

@@ -276,10 +276,10 @@ def batch(clips) -> tuple[Tensor, list[ClipTargets]]:
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", variant_names())
-def test_every_trained_parameter_learns(name, masked, batch):
+def test_every_trained_parameter_learns(tiny, name, masked, batch):
     """Every parameter of an optimizer group has a gradient that is finite and not zero."""
     variant = load_variant(name)
-    model = variant.build(SPEC).train()
+    model = tiny.awake(variant.build(SPEC)).train()
     if masked:
         model.segmenter.anneal_masks(0.25)
     frames, targets = batch
