@@ -48,6 +48,20 @@ def read_sizes(file: Path) -> list[Size]:
     return list(sizes.values())
 
 
+def one_of(size: tuple[int, int] | None, file: Path | None) -> list[Size]:
+    """The sizes of a command that takes either a height and width, or a file of them.
+
+    Raises:
+        BenchError: both or neither, or a bad line of the file.
+    """
+    if size is not None and file is None:
+        return [Size(*size)]
+    if file is not None and size is None:
+        return read_sizes(file)
+    given = "neither" if size is None else "both"
+    raise BenchError(f"one of --input HxW and --inputs FILE is needed, and {given} is given")
+
+
 def _size(text: str, where: str) -> Size:
     size, _, count = text.lower().partition(" ")
     numbers = [*size.split("x"), count.strip() or "1"]
@@ -62,7 +76,7 @@ def measure_inputs(model: VideoSegmenter, sizes: Sequence[Size], **options: Any)
 
     Operations and mean milliseconds are means over frames, frames per second come from the mean
     milliseconds, memory is the largest; a median of several sizes is not known and None. The
-    protocol's ``inputs`` lists height, width and count of every size.
+    protocol's ``inputs`` lists height, width and count of every size that a file named.
 
     Args:
         sizes: different sizes of padded frames.
@@ -79,7 +93,8 @@ def measure_inputs(model: VideoSegmenter, sizes: Sequence[Size], **options: Any)
         total = sum(size.count for size in sizes)
         cost = cost | _averaged(costs, [size.count / total for size in sizes])
         cost["protocol"]["input"] = ", ".join(f"{s.count} of {s.height}x{s.width}" for s in sizes)
-    cost["protocol"]["inputs"] = [[size.height, size.width, size.count] for size in sizes]
+    if len(costs) > 1 or sizes[0].where:
+        cost["protocol"]["inputs"] = [[s.height, s.width, s.count] for s in sizes]
     return cost
 
 

@@ -104,7 +104,7 @@ def _time(
         if setting.compile_mode is not None:
             cost["graph_breaks"] = graph_breaks()
             cost["notes"].append("components were timed uncompiled")
-        times = component_times(stream, frames, warmup, camera.load)
+        times = component_times(stream, frames, min(warmup, 2), camera.load)
     cost["peak_memory_mib"] = peak
     cost["protocol"]["memory"] = what
     return times
