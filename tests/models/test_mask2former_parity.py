@@ -213,6 +213,9 @@ def test_whole_model() -> None:
     ours.decoder.train()  # for the predictions between layers
     expected = theirs(frames, output_auxiliary_logits=True)
     found = ours.decode(ours.encode(frames), content.expand(2, -1, -1))
+    last = expected.transformer_decoder_last_hidden_state
+    torch.testing.assert_close(found.queries, last, **TOLERANCE)
+    torch.testing.assert_close(found.embeddings, ours.decoder.heads.norm(last), **TOLERANCE)
     pairs = [(found.class_logits, found.mask_logits, expected), *_between(found, expected)]
     assert len(pairs) == SIZES.layers + 1
     for classes, masks, wanted in pairs:
