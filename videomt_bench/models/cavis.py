@@ -269,5 +269,5 @@ def kept_alive(final: Prediction, unused: tuple[Prediction, ...]) -> Prediction:
     classes = final.class_logits
     for prediction in unused:
         pixel = prediction.mask_logits[..., 0, 0, None]
-        classes = classes + (prediction.class_logits + pixel).clamp(0, 0)
+        classes = classes + prediction.class_logits.clamp(0, 0) + pixel.clamp(0, 0)
     return replace(final, class_logits=classes)
