@@ -13,9 +13,10 @@ from videomt_bench.cost import breakdown as timing
 from videomt_bench.cost import count as counting
 from videomt_bench.cost.breakdown import breakdown, component_times
 from videomt_bench.cost.clock import Setting, running
-from videomt_bench.cost.components import METHODS, count_parameters, ordered, watched
+from videomt_bench.cost.components import METHODS, count_parameters, watched
 from videomt_bench.cost.count import count_macs
 from videomt_bench.cost.measure import measure_cost
+from videomt_bench.cost.names import ordered
 from videomt_bench.errors import BenchError
 from videomt_bench.models.contracts import Cost
 from videomt_bench.models.deformable import DeformableAttention

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -66,9 +66,22 @@ def evaluate(
 
 
 def cost(
-    variant: Annotated[str, typer.Option(help="Name of a variant.")],
-    encoder: Annotated[str, typer.Option(help="timm name of a ViT, or vit_tiny_conv_patch8.")],
-    input_size: Annotated[str, typer.Option("--input", help="HxW of a frame, after padding.")],
+    variant: Annotated[
+        list[str], typer.Option(help="Name of a variant; several: again, or with commas.")
+    ],
+    encoder: Annotated[
+        list[str],
+        typer.Option(
+            help="timm name of a ViT, or vit_tiny_conv_patch8; one for all, or one per variant."
+        ),
+    ],
+    input_size: Annotated[
+        str | None, typer.Option("--input", help="HxW of a frame, after padding.")
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="File of sizes to average over: HxW or 'HxW count' per line."),
+    ] = None,
     classes: Annotated[int, typer.Option(help="Classes without no-object.")] = 40,
     queries: Annotated[int, typer.Option(help="Number of queries.")] = 200,
     grid: Annotated[int, typer.Option(help="Image size of the position grid.")] = 640,
@@ -77,30 +90,84 @@ def cost(
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
     compile_mode: Annotated[str | None, typer.Option("--compile", help="torch mode.")] = None,
     frames: Annotated[int, typer.Option(help="Timed frames; 0: count only.")] = 0,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the components as bars: a pdf, svg or png file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Parameters, MACs and FLOPs of a frame, attention counted; with --frames, FPS and memory."""
-    from videomt_bench.cost.measure import measure_cost
+    """Parameters, MACs and FLOPs of a frame, attention counted, and of each component of the model;
+    with --frames, FPS and memory."""
+    from videomt_bench.cost.inputs import measure_inputs, one_of
     from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
 
-    height, width = parse_size(input_size)
-    spec = ModelSpec(EncoderSpec(encoder, grid, patch), classes, queries)
-    model = load_variant(variant).build(spec).eval()
-    values = measure_cost(
-        model,
-        height,
-        width,
+    if figure is not None:
+        from videomt_bench.report.breakdown_figure import check_format
+
+        check_format(figure.suffix.lstrip("."))
+    sizes = one_of(input_size if input_size is None else parse_size(input_size), inputs)
+    options: dict[str, Any] = dict(
         frames=frames,
         device=device,
         precision=precision,
         compile_mode=compile_mode,
         time=frames > 0,
     )
-    table = Table(box=None, show_header=False)
-    for key in ("params", "gmacs", "gflops", "uncounted", "fps", "peak_memory_mib"):
-        table.add_row(key, plain(str(values.get(key))))
+    documents: dict[str, dict[str, Any]] = {}
+    titles: dict[str, str] = {}
+    for name, vit in _pairs(variant, encoder):
+        loaded = load_variant(name)
+        model = loaded.build(ModelSpec(EncoderSpec(vit, grid, patch), classes, queries)).eval()
+        values = measure_inputs(model, sizes, **options)
+        documents[name] = {"variant": name, "encoder": vit, **values}
+        titles[name] = loaded.title
+        _print_cost(documents[name])
+    if figure is not None:
+        _draw_cost({titles[name]: values for name, values in documents.items()}, figure)
+    single = next(iter(documents.values()))
+    emit(single if len(documents) == 1 else {"variants": documents}, as_json)
+
+
+def _pairs(variants: list[str], encoders: list[str]) -> list[tuple[str, str]]:
+    """Each variant with its encoder; several may be given in one word, with commas."""
+    from videomt_bench.errors import BenchError
+
+    names, vits = ([x for word in words for x in word.split(",")] for words in (variants, encoders))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BenchError(f"--variant {', '.join(twice)} is given twice; give each variant once")
+    if len(vits) not in (1, len(names)):
+        raise BenchError(
+            f"{len(vits)} encoders do not fit {len(names)} variants; "
+            "give --encoder once for all, or once per variant"
+        )
+    return list(zip(names, vits if len(vits) > 1 else vits * len(names), strict=True))
+
+
+def _print_cost(values: dict[str, Any]) -> None:
+    """The components of a model, and below them what is known of it as a whole."""
+    timed = any(c["milliseconds"] for c in values["components"].values())
+    table = Table(box=None, title=plain(values["variant"]), title_justify="left")
+    table.add_column("component")
+    for header in ("parameters", "GMACs", "share", *(["ms"] if timed else [])):
+        table.add_column(header, justify="right")
+    for name, c in values["components"].items():
+        share = f"{c['gmacs'] / values['gmacs']:.1%}" if values["gmacs"] else ""
+        row = [plain(name), f"{c['params']:,}", f"{c['gmacs']:.3f}", share]
+        table.add_row(*row, *([f"{c['milliseconds']:.2f}"] if timed else []))
     out.print(table)
-    emit({"variant": variant, "encoder": encoder, **values}, as_json)
+    summary = Table(box=None, show_header=False)
+    for key in ("params", "gmacs", "gflops", "uncounted", "fps", "peak_memory_mib"):
+        summary.add_row(key, plain(str(values.get(key))))
+    out.print(summary)
+
+
+def _draw_cost(documents: dict[str, dict[str, Any]], file: Path) -> None:
+    from videomt_bench.files import replacing
+    from videomt_bench.report.breakdown_figure import breakdown_figure
+
+    content = breakdown_figure(documents, file.suffix.lstrip("."))
+    with replacing(file) as opened:
+        opened.write(content)
+    out.print(f"  {file}", soft_wrap=True, highlight=False)
 
 
 def _one_run(

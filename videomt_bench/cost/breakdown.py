@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from videomt_bench.cost.clock import Load, Setting, Stream, running
-from videomt_bench.cost.components import OTHER, count_parameters, ordered, watched
+from videomt_bench.cost.components import count_parameters, watched
 from videomt_bench.cost.count import MacCount, count_macs
+from videomt_bench.cost.names import OTHER, ordered
 from videomt_bench.errors import BenchError
 from videomt_bench.models.video import VideoSegmenter
 

@@ -8,29 +8,17 @@ the model, then by who calls it; what has none at all is ``other``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import nn
 
+from videomt_bench.cost.names import OTHER
 from videomt_bench.models.video import VideoSegmenter
-
-OTHER = "other"
-ORDER = (
-    *("encoder", "adapter", "pixel decoder", "decoder", "heads"),
-    *("context features", "re-ID", "tracker", "memory"),
-)
-"""Components in the order of tables and figures; unknown ones follow by name, then ``other``."""
 
 METHODS = ("encode", "decode", "queries", "update", "track")
 """What the three parts of a model are called by during a step, beside ``forward``."""
-
-
-def ordered(names: Iterable[str]) -> list[str]:
-    """Component names in the order of tables and figures."""
-    known = {name: i for i, name in enumerate(ORDER)}
-    return sorted(set(names), key=lambda n: (n == OTHER, known.get(n, len(known)), n))
 
 
 def components_by_path(model: nn.Module) -> dict[nn.Module, str | None]:

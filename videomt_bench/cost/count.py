@@ -20,8 +20,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from videomt_bench.cost.attention import unfused_attention
-from videomt_bench.cost.components import OTHER, components_by_path, ordered, watched
+from videomt_bench.cost.components import components_by_path, watched
 from videomt_bench.cost.modes import evaluating
+from videomt_bench.cost.names import OTHER, ordered
 from videomt_bench.cost.operators import ESTIMATED, HANDLERS, is_negligible, matters
 from videomt_bench.cost.shapes import on_meta, shapes_only
 from videomt_bench.errors import BenchError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videomt_bench.cost.components import ordered
 from videomt_bench.cost.measure import check_size, measure_cost
+from videomt_bench.cost.names import ordered
 from videomt_bench.errors import BenchError
 from videomt_bench.models.video import VideoSegmenter
 
@@ -63,8 +63,8 @@ def one_of(size: tuple[int, int] | None, file: Path | None) -> list[Size]:
 
 
 def _size(text: str, where: str) -> Size:
-    size, _, count = text.lower().partition(" ")
-    numbers = [*size.split("x"), count.strip() or "1"]
+    size, *count = text.lower().split()
+    numbers = [*size.split("x"), *(count or ["1"])]
     if len(numbers) != 3 or not all(n.isascii() and n.isdecimal() and int(n) for n in numbers):
         raise BenchError(f"{where}{text!r} is not HxW or 'HxW count', such as '448x800 12'")
     height, width, frames = map(int, numbers)

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from videomt_bench.cost.components import ORDER, OTHER, ordered
+from videomt_bench.cost.names import ORDER, OTHER, ordered
 from videomt_bench.errors import BenchError
 from videomt_bench.report.figure import FORMATS, GREY, NO_DATE, STYLE
 
@@ -61,7 +61,7 @@ def breakdown_figure(costs: Costs, extension: str) -> bytes:
     The second panel is drawn where every cost has times of its components.
 
     Args:
-        costs: label of a bar -> cost with counts, from top to bottom.
+        costs: label of a bar -> cost with counts, from top to bottom; ``encoder`` may name its ViT.
 
     Raises:
         BenchError: another extension.
@@ -120,6 +120,9 @@ def _title(costs: Costs) -> str:
         size = protocols[0]["input"]
         several = isinstance(size, str)
         parts.append("mean of several sizes" if several else "×".join(map(str, size)))
+    encoders = {cost.get("encoder") for cost in costs.values()}
+    if len(encoders) == 1 and None not in encoders:
+        parts.append(str(encoders.pop()))
     for name in ("queries", "classes"):
         if len({p[name] for p in protocols}) == 1:
             parts.append(f"{protocols[0][name]} {name}")
@@ -135,7 +138,7 @@ def _captions(ax: Axes, key: str, letter: str, costs: Costs) -> None:
     protocols = [cost["protocol"] for cost in costs.values()]
     where = dict.fromkeys(f"{p['device']}, {p['precision']}" for p in protocols)
     names = "; ".join(where) + ", not compiled"
-    ax.set_xlabel("milliseconds per frame\n" + "\n".join(textwrap.wrap(names, 58)))
+    ax.set_xlabel("milliseconds per frame\n" + "\n".join(textwrap.wrap(names, 50)))
 
 
 def _looks(tables: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -163,9 +166,14 @@ def _panel(
             left = start + width
         totals.append(left)
         ax.annotate(
-            _number(left), (left, y), (3, 0), textcoords="offset points", va="center", color=GREY
+            _number(left),
+            (left, y),
+            (3, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            color=GREY,
         )
-    ax.set_xlim(0, 1.13 * max(totals))
+    ax.set_xlim(0, 1.18 * max(totals))
     ax.xaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -206,8 +214,8 @@ def _segments(
 
 
 def _number(value: float) -> str:
-    """Three digits."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _ink(colour: str) -> str:
