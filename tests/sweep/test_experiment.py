@@ -45,7 +45,7 @@ def test_a_variant_can_have_another_encoder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"changes": {"step6": {}}}, "variant in changes 'step6' does not exist"),
+        ({"changes": {"step6": {}}}, "unknown variant in changes 'step6'"),
         ({"changes": {"step6_videomt": {"recipes": {}}}}, "key in changes.step6_videomt 'recipes'"),
         (
             {"changes": {"step6_videomt": {"encoders": {"vit_x": {}}}}},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -65,14 +66,14 @@ def breakdown(
 
 
 def combine(
-    params: Mapping[str, int], count: MacCount | None, times: Mapping[str, float] | None
+    params: Mapping[str, int], counted: MacCount | None, times: Mapping[str, float] | None
 ) -> dict[str, Component]:
     """One table of what was measured; components without any cost are left out."""
-    macs = {k: sum(v.values()) for k, v in count.by_component.items()} if count else {}
+    macs = {k: sum(v.values()) for k, v in counted.by_component.items()} if counted else {}
     components = {
         name: Component(
             params.get(name, 0),
-            None if count is None else macs.get(name, 0.0),
+            None if counted is None else macs.get(name, 0.0),
             None if times is None else times.get(name, 0.0),
         )
         for name in ordered([*params, *macs, *(times or ())])
@@ -81,10 +82,9 @@ def combine(
 
 
 def component_times(stream: Stream, frames: int, warmup: int, load: Load) -> dict[str, float]:
-    """Mean milliseconds per frame of each component, by the clock ``model``.
+    """Mean milliseconds per frame of each component, over ``frames`` frames after ``warmup``.
 
-    The step is run uncompiled, as its borders are seen by forward hooks. Every moment of a step
-    belongs to exactly one component, so that the sum is the time of the step.
+    See :func:`frame_times`.
 
     Raises:
         BenchError: no frames, or a negative warm-up.
@@ -93,21 +93,30 @@ def component_times(stream: Stream, frames: int, warmup: int, load: Load) -> dic
         raise BenchError(
             f"cannot time {frames} frames after a warm-up of {warmup}; valid: at least 1 and 0"
         )
-    model, device = stream.model, stream.setting.device
     total: Counter[str] = Counter()
+    with closing(frame_times(stream, load)) as times:
+        for frame in islice(times, warmup, warmup + frames):
+            total.update(frame)
+    return {name: total[name] / frames for name in ordered(total)}
+
+
+def frame_times(stream: Stream, load: Load) -> Generator[dict[str, float], None, None]:
+    """Milliseconds of each component, frame after frame of one stream, by the clock ``model``.
+
+    The step is run uncompiled, as its borders are seen by forward hooks. Every moment of a step
+    belongs to exactly one component, so that the sum is the time of the step.
+    """
+    model, setting = stream.model, stream.setting
     state = model.init_state(1)
-    with torch.cuda.device(device) if stream.setting.on_gpu else nullcontext():
-        laps = _Laps(stream.setting.on_gpu)
+    with torch.cuda.device(setting.device) if setting.on_gpu else nullcontext():
+        laps = _Laps(setting.on_gpu)
         with watched(model, laps.end):
-            for i in range(warmup + frames):
-                frame = load(i).to(device)
+            for i in count():
+                frame = load(i).to(setting.device)
                 laps.start()
                 _, state = model.step(frame, state)
                 laps.end(OTHER)
-                times = laps.milliseconds()
-                if i >= warmup:
-                    total.update(times)
-    return {name: total[name] / frames for name in ordered(total)}
+                yield laps.milliseconds()
 
 
 class _Laps:

@@ -50,6 +50,8 @@ class Row:
     """Metrics in percent, by name."""
     published: Mapping[str, PublishedCell]
     problems: tuple[Problem, ...] = field(default=())
+    size: str = ""
+    """Which of several encoder sizes the row belongs to, in words."""
 
     @property
     def ap(self) -> Estimate | None:
@@ -130,13 +132,14 @@ def _slugs(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
     slugs = [""] * len(datasets)
     for leaf in sorted(differing(datasets)[0], key=lambda n: (n not in ("name", "scene"), n)):
         values = [leaves[leaf] for leaves in differing(datasets)]
-        slugs = [f"{s}-{_slug(v)}".strip("-") for s, v in zip(slugs, values, strict=True)]
+        slugs = [f"{s}-{slug_of(v)}".strip("-") for s, v in zip(slugs, values, strict=True)]
         if len(set(slugs)) == len(slugs):
             return slugs
     return [f"{i}-{slug}".strip("-") for i, slug in enumerate(slugs, start=1)]
 
 
-def _slug(text: str) -> str:
+def slug_of(text: str) -> str:
+    """Lower case, and nothing that is odd in a file's name."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
@@ -156,15 +159,18 @@ def build_rows(
         table = tables.get(entry.get("table", experiment.get("published")))
         cells = {} if table is None else published_cells(table, key, entry.get("setting"))
         groups = [g for g in setting.groups if _belongs(g, entry)]
+        size = str(entry.get("size", ""))
         if not groups:
-            rows.append(Row(entry["variant"], entry["variant"], entry["label"], None, {}, cells))
+            variant, label = entry["variant"], entry["label"]
+            rows.append(Row(variant, variant, label, None, {}, cells, (), size))
         split = differing([group.spec for group in groups])
         for i, (group, leaves) in enumerate(zip(groups, split, strict=True), start=1):
             suffix = ", ".join(f"{leaf} {value}" for leaf, value in leaves.items())
             label = entry["label"] + (f" ({suffix})" if suffix else "")
             key = entry["variant"] + (f"#{i}" if len(groups) > 1 else "")
             estimates, problems = measured(group, load_stats, draws)
-            rows.append(Row(key, entry["variant"], label, group, estimates, cells, tuple(problems)))
+            found = (group, estimates, cells, tuple(problems), size)
+            rows.append(Row(key, entry["variant"], label, *found))
     return rows
 
 

@@ -74,9 +74,9 @@ def build_tables(
         results: the folder that holds ``records``.
         experiment: ``name``, ``title``, ``rows`` [{``variant``, ``label``, and optionally
             ``encoder`` (a name), ``published`` (a row of the published table), ``table`` (another
-            published table than the experiment's) and ``setting`` (one of its settings)}], and
-            optionally ``published`` (a table), ``caption`` (a sentence to add), ``datasets``
-            (names, or fields to match) and ``runs`` (run ids).
+            published table than the experiment's), ``setting`` (one of its settings) and ``size``
+            (of the encoder, in words)}], and optionally ``published`` (a table), ``caption`` (a
+            sentence to add), ``datasets`` (names, or fields to match) and ``runs`` (run ids).
         load_stats: where the per-video statistics come from; by default from beside the record.
         draws: of the bootstrap.
 

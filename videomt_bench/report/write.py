@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from videomt_bench.files import replacing
+from videomt_bench.report.breakdown_figure import breakdown_figure
 from videomt_bench.report.display import Cell, Column, Display
 from videomt_bench.report.figure import FORMATS, figure_bytes
 from videomt_bench.report.latex import latex_table
+from videomt_bench.report.rows import slug_of
 from videomt_bench.report.statistics import DRAWS
 from videomt_bench.report.table import ReportTable, build_tables
 
@@ -37,7 +40,9 @@ TERMINAL = {
 def write_report(
     results: Path, out: Path, experiment: Mapping[str, Any], draws: int = DRAWS
 ) -> list[Path]:
-    """Write ``<name>.md``, ``.csv``, ``.tex`` and ``-figure.{pdf,svg,png}`` below ``out``.
+    """Write ``<name>.md``, ``.csv``, ``.tex`` and figures as pdf, svg and png below ``out``.
+
+    ``-figure`` shows results; ``-cost``, one for each size of encoder, the cost by component.
 
     With several dataset settings the three texts hold one table per setting, and each setting has
     a figure of its own, ``<name>-<setting>-figure``. Equal records give equal bytes.
@@ -67,9 +72,34 @@ def write_tables(tables: Sequence[ReportTable], out: Path, name: str) -> list[Pa
         f"{name}.tex": "\n".join(latex_table(table) for table in tables).encode(),
     }
     for table in tables:
-        for extension in FORMATS:
-            files[f"{table.name}-figure.{extension}"] = figure_bytes(table, extension)
+        files |= {
+            f"{figure}.{extension}": content(extension)
+            for figure, content in _figures(table).items()
+            for extension in FORMATS
+        }
     return [_write(out / file, content) for file, content in files.items()]
+
+
+def _figures(table: ReportTable) -> dict[str, Callable[[str], bytes]]:
+    """Name -> what draws it: results where there are any, and the costs by component."""
+    figures: dict[str, Callable[[str], bytes]] = {}
+    costs = _costs_by_size(table)
+    if any(row.ap for row in table.rows) or not costs:
+        figures[f"{table.name}-figure"] = partial(figure_bytes, table)
+    for size, bars in costs.items():
+        slug = "-".join(part for part in (table.name, "cost", slug_of(size)) if part)
+        figures[slug] = partial(breakdown_figure, bars)
+    return figures
+
+
+def _costs_by_size(table: ReportTable) -> dict[str, dict[str, Any]]:
+    """Size of the encoder -> label of a row -> its cost, where components were measured."""
+    sizes: dict[str, dict[str, Any]] = {}
+    for row in table.rows:
+        costs = [r.cost for r in row.records if r.cost and r.cost.get("components")]
+        if costs:
+            sizes.setdefault(row.size, {})[row.label] = costs[0]
+    return sizes
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -87,7 +117,7 @@ def markdown(table: ReportTable) -> str:
         [_escape(table.caption)],
         _markdown_table(table.main),
         _markdown_table(table.detail) if len(table.detail.columns) > 1 else [],
-        [f"![{_escape(table.title)}]({table.name}-figure.png)"],
+        [f"![{_escape(table.title)}]({figure}.png)" for figure in _figures(table)],
         notes,
         remarks,
     ]

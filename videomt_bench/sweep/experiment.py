@@ -26,8 +26,8 @@ class Experiment:
 
     ``published`` names the table of published numbers that its report shows. ``sizes`` gives, by
     encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them.
-    ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed settings) and
-    ``encoders`` (by the name of an encoder of the grid, its changed settings).
+    ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed
+    settings) and ``encoders`` (by the name of an encoder of the grid, its changed settings).
     """
 
     title: str
@@ -116,8 +116,9 @@ class Experiment:
         """What a report's row says of its encoder, where there are several."""
         if len(self.encoders) == 1 and not self.sizes:
             return {}
-        published = {k: v for k, v in self.sizes.get(encoder.name, {}).items() if k != "label"}
-        return {"encoder": self.encoder_of(variant, encoder).name, **published}
+        size = dict(self.sizes.get(encoder.name, {}))
+        size["size"] = size.pop("label", encoder.name)
+        return {"encoder": self.encoder_of(variant, encoder).name, **size}
 
     def _suffix(self, encoder: EncoderSpec) -> str:
         label = self.sizes.get(encoder.name, {}).get("label")
