@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank
 
 from videomt_bench.cost.measure import measure_cost
 from videomt_bench.data.clips import TrainClips
@@ -251,14 +252,15 @@ def _train(
         folder.report(name, step, total, losses)
 
     train(model, clips, settings, folder.path / name, spec.seed, report)
-    _save_weights(model, folder.model)
     result = StageResult(
         stage_id,
         "completed",
         time.monotonic() - start,
         {"iterations": settings.iterations, "batch": settings.batch},
     )
-    folder.finish(name, result)
+    if get_rank() == 0:
+        _save_weights(model, folder.model)
+        folder.finish(name, result)
     return result
 
 

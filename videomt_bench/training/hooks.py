@@ -68,11 +68,11 @@ class CheckpointHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         if (batch_idx + 1) % self.interval == 0 and batch_idx + 1 < runner.max_iters:
-            _check_weights(runner, (batch_idx + 1) // self.accumulation)
+            check_weights(runner, (batch_idx + 1) // self.accumulation)
             save_checkpoint(runner, self.folder)
 
     def after_train(self, runner: Runner) -> None:
-        _check_weights(runner, runner.iter // self.accumulation)
+        check_weights(runner, runner.iter // self.accumulation)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["meta"]["iter"] *= self.accumulation
@@ -145,7 +145,8 @@ def save_checkpoint(runner: Runner, folder: Path) -> None:
         raise BenchError(f"cannot write {folder / CHECKPOINT}: {reason}") from None
 
 
-def _check_weights(runner: Runner, step: int) -> None:
+def check_weights(runner: Runner, step: int) -> None:
+    """Raises BenchError: a weight is not a finite number."""
     if not all(parameter.isfinite().all() for parameter in runner.model.parameters()):
         raise BenchError(
             f"the weights are not finite numbers after iteration {step}; "
