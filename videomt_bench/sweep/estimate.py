@@ -98,13 +98,8 @@ def need_of(spec: RunSpec, stage: str, history: History) -> Need:
     if not found:
         return stated
     training = _training(spec, stage)
-    hours = []
-    for result, _ in found:
-        share = 1.0
-        if training is not None:
-            share = training.train.iterations / max(1, result.detail.get("iterations", 1))
-        processes = result.detail.get("processes", 1)
-        hours.append(result.seconds * processes * share / SECONDS_PER_HOUR)
+    iterations = training.train.iterations if training is not None else None
+    hours = [_measured_hours(result, iterations) for result, _ in found]
     peaks = [r.detail["peak_memory_mib"] / 1024 for r, _ in found if "peak_memory_mib" in r.detail]
     places = ", ".join(sorted({place for _, place in found}))
     runs = f"{len(found)} earlier run{'s' * (len(found) > 1)}"
@@ -114,6 +109,19 @@ def need_of(spec: RunSpec, stage: str, history: History) -> Need:
         measured=True,
         basis=f"measured: mean of {runs} on {places}",
     )
+
+
+def _measured_hours(result: StageResult, iterations: int | None) -> float:
+    """Hours of all its processes, for another number of iterations where there are any.
+
+    The seconds of a training that resumed are those of its last piece; its pace is not.
+    """
+    seconds, detail = result.seconds, result.detail
+    if iterations is not None:
+        pace = detail.get("seconds_per_iteration")
+        pace = pace or seconds / max(1, detail.get("iterations", iterations))
+        seconds = pace * iterations
+    return seconds * detail.get("processes", 1) / SECONDS_PER_HOUR
 
 
 def gmacs_per_frame(encoder: EncoderSpec, pixels: float) -> float:
