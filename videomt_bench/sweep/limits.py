@@ -93,25 +93,43 @@ def minutes_of(text: str | float) -> float | None:
     return 1440 * int(days or 0) + 60 * hours + minutes + seconds / 60
 
 
+def gpu_count(value: Any) -> int:
+    """How many of something a parameter asks for: 2, "2" or, with its type, "h100:2".
+
+    Raises:
+        BenchError: not a number.
+    """
+    number = str(value or 0).rpartition(":")[2]
+    if not number.isdecimal():
+        raise BenchError(f"{value!r} is not a number, such as 2, or a type and a number, as h100:2")
+    return int(number)
+
+
 def limit_problems(
     limits: Limits, stage: str, tasks: int, parameters: Mapping[str, Any]
 ) -> list[str]:
     """One sentence for everything that this cluster would refuse.
 
     Args:
-        limits: of the cluster.
+        limits: of the cluster; empty limits still check the time.
         stage: for the sentences.
         tasks: of the stage's array.
-        parameters: partition, timeout_min, gpus_per_node, nodes, as submitit names them.
+        parameters: partition, time, gpus_per_node, nodes, as submitit names them for SLURM.
+
+    Raises:
+        BenchError: a time or a number that is none.
     """
     problems = []
+    minutes_of(parameters.get("time") or "infinite")
     if limits.max_array is not None and tasks > limits.max_array:
         problems.append(
-            f"the {stage} stage has {tasks:,} array tasks, this cluster allows {limits.max_array:,}"
-            " (MaxArraySize); select fewer seeds or data sets at a time"
+            f"the {stage} stage has an array of {tasks:,} tasks, this cluster allows "
+            f"{limits.max_array:,} (MaxArraySize); select fewer seeds or data sets at a time"
         )
     default = next((p.name for p in limits.partitions.values() if p.default), None)
     for name in str(parameters.get("partition") or default or "").split(","):
+        if not limits.partitions:
+            continue
         if name and name not in limits.partitions:
             problems.append(str(unknown("partition", name, limits.partitions)))
         elif name:
@@ -123,7 +141,7 @@ def _partition_problems(
     partition: Partition, stage: str, parameters: Mapping[str, Any]
 ) -> list[str]:
     problems = []
-    time = parameters.get("timeout_min")
+    time = parameters.get("time")
     minutes = None if time is None else minutes_of(time)
     if minutes is not None and partition.minutes is not None and minutes > partition.minutes:
         problems.append(
@@ -132,7 +150,7 @@ def _partition_problems(
         )
     asked = {"gpus_per_node": partition.gpus, "nodes": partition.nodes}
     for key, most in asked.items():
-        if int(parameters.get(key) or 0) > most:
+        if gpu_count(parameters.get(key)) > most:
             problems.append(
                 f"the {stage} stage asks for {key}={parameters[key]}, the partition "
                 f"{partition.name!r} has at most {most}"

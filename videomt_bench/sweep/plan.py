@@ -5,6 +5,7 @@ Nothing is written and nothing is submitted.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -23,9 +24,10 @@ from videomt_bench.runs.record import Record, read_record
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.stages import STAGES, needs_data
 from videomt_bench.runs.store import Store
+from videomt_bench.sweep import slurm
 from videomt_bench.sweep.estimate import History, Need, need_of
 from videomt_bench.sweep.experiment import Experiment
-from videomt_bench.sweep.limits import Limits, limit_problems, minutes_of, read_limits
+from videomt_bench.sweep.limits import Limits, gpu_count, limit_problems, minutes_of, read_limits
 
 TRAINING = ("segmenter", "video")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -98,7 +100,7 @@ class Plan:
 def plan(
     experiment: Experiment,
     results: Path,
-    parameters: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
     names: Sequence[str] = STAGES,
     limits: Limits | None = None,
     ask_slurm: bool = True,
@@ -108,8 +110,8 @@ def plan(
     Args:
         experiment: what to run.
         results: the folder of records and work files.
-        parameters: what sbatch is told, as submitit names it; a mapping under the name of a stage
-            is for this stage alone. None: the sweep does not go to SLURM.
+        given: SLURM parameters for all stages or, as "stage.key", for one; None: the sweep does
+            not go to SLURM.
         names: the stages to do.
         limits: of the cluster, if they are known.
         ask_slurm: ask the cluster for them otherwise.
@@ -118,6 +120,8 @@ def plan(
         BenchError: a change in the experiment names a setting that is not there.
     """
     store, problems, warnings = Store(results), [], []
+    if given is not None and (wrong := _sentence(slurm.check_given, given)):
+        problems, given = wrong, {}
     specs = experiment.runs()
     variants, bad = _variants(specs)
     problems += bad + _check(specs, names, results)
@@ -126,21 +130,23 @@ def plan(
     records, unreadable = _records(store, variants)
     problems += unreadable
     known = [(i, spec) for i, spec in zip(ids, specs, strict=True) if spec.variant in variants]
-    runs = _runs(known, variants, store, records, names)
+    stems = [(i, spec, spec.segmenter_id(variants[spec.variant])) for i, spec in known]
+    segmenters, unreadable = _segmenters(stems, store, records)
+    problems += unreadable
+    runs = [_run(stem, records.get(stem[0]), stem[2] in segmenters, names) for stem in stems]
     warnings += _weights_warnings(specs) if needs_data(names) else []
-    if parameters is not None and limits is None and ask_slurm:
+    if given is not None and limits is None and ask_slurm:
         limits, note = _limits()
         warnings += note
     loadable = [spec for _, spec in known]
     needs = _needs(loadable, History(records.values()), names)
     planned = []
     for name in names:
-        told = _of_stage(parameters or {}, name)
-        stage = _stage(name, runs, loadable, needs, told)
+        stage = _stage(name, runs, loadable, needs, names, given)
         planned.append(stage)
         if stage.jobs:
             problems += _stage_problems(stage, specs, limits)
-            warnings += _stage_warnings(stage, specs, parameters is not None)
+            warnings += _stage_warnings(stage)
     missing = tuple(experiment.missing())
     return Plan(
         experiment.name, tuple(runs), tuple(planned), missing, _unique(problems), _unique(warnings)
@@ -173,40 +179,46 @@ def _records(store: Store, variants: Container[str]) -> tuple[dict[str, Record],
     return records, problems
 
 
-def _runs(
-    specs: Sequence[tuple[str, RunSpec]],
-    variants: Mapping[str, Variant],
-    store: Store,
-    records: Mapping[str, Record],
-    names: Sequence[str],
-) -> list[RunPlan]:
-    segmenters: dict[str, bool] = {}
-    runs = []
-    for run_id, spec in specs:
-        segmenter = spec.segmenter_id(variants[spec.variant])
-        record = records.get(run_id)
-        if record is not None and record.state == "completed":
-            done = set(STAGES)
-        else:
-            stages = record.stages if record else {}
-            done = {name for name, result in stages.items() if result.state == "completed"}
-            if segmenter not in segmenters:
-                segmenters[segmenter] = store.stage(segmenter).done("segmenter") is not None
-            done = done | {"segmenter"} if segmenters[segmenter] or "video" in done else done
-        runs.append(
-            RunPlan(
-                run_id,
-                spec.variant,
-                spec.encoder.name,
-                spec.dataset.name,
-                spec.seed,
-                record.state if record else "planned",
-                tuple(name for name in STAGES if name in done),
-                tuple(name for name in names if name not in done),
-                segmenter,
-            )
-        )
-    return runs
+def _segmenters(
+    stems: Sequence[tuple[str, RunSpec, str]], store: Store, records: Mapping[str, Record]
+) -> tuple[set[str], list[str]]:
+    """The segmenters that are done, of runs that are not, and a sentence for each unreadable."""
+    done, problems = set(), []
+    wanted = {stem[2] for stem in stems if _unfinished(records.get(stem[0]))}
+    for segmenter in sorted(wanted):
+        try:
+            if store.stage(segmenter).done("segmenter") is not None:
+                done.add(segmenter)
+        except BenchError as error:
+            problems.append(str(error))
+    return done, problems
+
+
+def _unfinished(record: Record | None) -> bool:
+    return record is None or record.state != "completed"
+
+
+def _run(
+    stem: tuple[str, RunSpec, str], record: Record | None, segmented: bool, names: Sequence[str]
+) -> RunPlan:
+    run_id, spec, segmenter = stem
+    stages = record.stages if record else {}
+    done = {name for name, result in stages.items() if result.state == "completed"}
+    if not _unfinished(record):
+        done = set(STAGES)
+    elif segmented or "video" in done:
+        done |= {"segmenter"}
+    return RunPlan(
+        run_id,
+        spec.variant,
+        spec.encoder.name,
+        spec.dataset.name,
+        spec.seed,
+        record.state if record else "planned",
+        tuple(name for name in STAGES if name in done),
+        tuple(name for name in names if name not in done),
+        segmenter,
+    )
 
 
 def _needs(
@@ -231,9 +243,10 @@ def _stage(
     runs: Sequence[RunPlan],
     specs: Sequence[RunSpec],
     needs: Mapping[tuple[int, str], Need],
-    parameters: Mapping[str, Any],
+    names: Sequence[str],
+    given: Mapping[str, Any] | None,
 ) -> StagePlan:
-    """A shared segmenter is one job; it is wanted by the runs whose video stage is to do."""
+    """A shared segmenter is one job; it is wanted by the runs whose segmenter is to do."""
     jobs: dict[str, int] = {}
     finished = set()
     for i, run in enumerate(runs):
@@ -243,9 +256,9 @@ def _stage(
         else:
             finished.add(job)
     chosen = [needs[i, name] for i in jobs.values() if (i, name) in needs]
-    device = _device(specs, name)
-    gpus = _gpus(parameters, name) if device != "cpu" else 0
-    total = sum(need.hours for need in chosen)
+    first = next(iter(jobs.values()), None)
+    told = {} if first is None or given is None else _parameters(name, specs[first], names, given)
+    gpus = 0 if first is None or _device(specs[first], name) == "cpu" else _gpus(told)
     longest = max((need.hours for need in chosen), default=0.0)
     return StagePlan(
         stage=name,
@@ -254,28 +267,27 @@ def _stage(
         gpus=gpus,
         memory_gib=max((need.memory_gib for need in chosen), default=0.0),
         hours=longest / max(1, gpus),
-        total_hours=total,
+        total_hours=sum(need.hours for need in chosen),
         basis=_unique(need.basis for need in chosen),
-        parameters=dict(parameters),
+        parameters=told,
     )
 
 
-def _device(specs: Sequence[RunSpec], stage: str) -> str:
-    devices = [s.cost.device if stage == "cost" else s.device for s in specs]
-    return next((d for d in devices if d != "cpu"), "cpu")
+def _parameters(
+    stage: str, spec: RunSpec, names: Sequence[str], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What submitit is told about the job that does the stage."""
+    jobs = slurm.split_stages(names, spec, given)
+    return slurm.parameters(next(job for job in jobs if stage in job), spec, given)
 
 
-def _of_stage(parameters: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """The parameters of a stage, without the prefix ``slurm_``."""
-    common = {k: v for k, v in parameters.items() if k not in STAGES}
-    own = {**common, **(parameters.get(stage) or {})}
-    return {key.removeprefix("slurm_"): value for key, value in own.items()}
+def _device(spec: RunSpec, stage: str) -> str:
+    return spec.cost.device if stage == "cost" else spec.device
 
 
-def _gpus(parameters: Mapping[str, Any], stage: str) -> int:
-    """GPUs of a job; evaluation and cost work on one."""
-    asked = int(parameters.get("gpus_per_node") or 1) * int(parameters.get("nodes") or 1)
-    return asked if stage in TRAINING else 1
+def _gpus(parameters: Mapping[str, Any]) -> int:
+    """GPUs of a job."""
+    return max(1, gpu_count(parameters.get("gpus_per_node"))) * int(parameters.get("nodes") or 1)
 
 
 def _stage_problems(stage: StagePlan, specs: Sequence[RunSpec], limits: Limits | None) -> list[str]:
@@ -288,33 +300,28 @@ def _stage_problems(stage: StagePlan, specs: Sequence[RunSpec], limits: Limits |
                     f"the {stage.stage} stage has batches of {batch} clips, which {stage.gpus} "
                     "GPUs cannot share evenly"
                 )
-    try:
-        if limits is not None:
-            problems += limit_problems(limits, stage.stage, stage.jobs, stage.parameters)
-        minutes_of(stage.parameters.get("timeout_min") or 0)
-    except (BenchError, ValueError) as error:
-        problems.append(str(error))
+    if stage.parameters:
+        tasks = min(stage.jobs, slurm.LARGEST_ARRAY)
+        try:
+            problems += limit_problems(limits or Limits(), stage.stage, tasks, stage.parameters)
+        except BenchError as error:
+            problems.append(str(error))
     return problems
 
 
-def _stage_warnings(stage: StagePlan, specs: Sequence[RunSpec], slurm: bool) -> list[str]:
-    warnings = []
-    if slurm and stage.gpus and not stage.parameters.get("gpus_per_node"):
-        warnings.append(
-            f"the {stage.stage} stage works on {_device(specs, stage.stage)} and the parameters "
-            "ask for no gpus_per_node"
-        )
+def _stage_warnings(stage: StagePlan) -> list[str]:
+    """A time limit that is shorter than the work is possible, and said."""
     try:
-        minutes = minutes_of(stage.parameters.get("timeout_min") or "infinite")
+        minutes = minutes_of(stage.parameters.get("time", "infinite"))
     except BenchError:
-        return warnings
-    if minutes is not None and stage.hours > minutes / 60:
-        pieces = -(-stage.hours * 60 // minutes)
-        warnings.append(
-            f"the {stage.stage} stage will need about {stage.hours:.1f} h in a time limit of "
-            f"{minutes:g} minutes: about {pieces:.0f} pieces per job"
-        )
-    return warnings
+        return []
+    if minutes is None or stage.hours * 60 <= minutes:
+        return []
+    pieces = math.ceil(stage.hours * 60 / minutes)
+    return [
+        f"the {stage.stage} stage will need about {stage.hours:.1f} h in a time limit of "
+        f"{minutes:g} minutes: about {pieces} pieces per job"
+    ]
 
 
 def _limits() -> tuple[Limits | None, list[str]]:
