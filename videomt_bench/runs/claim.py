@@ -74,6 +74,18 @@ def is_gone(owner: dict[str, Any]) -> bool:
     return owner.get("host") == mine["host"] and not Path(f"/proc/{owner['pid']}").exists()
 
 
+def is_alive(folder: Path) -> bool:
+    """Whether a process works in a folder; one on another machine is given ten times ``STALE``."""
+    owner = _read(folder / OWNER)
+    if owner is None or is_gone(owner):
+        return False
+    try:
+        age = time.time() - (folder / OWNER).stat().st_mtime
+    except OSError:
+        return False
+    return age < 10 * STALE
+
+
 def _acquire(file: Path, owner: dict[str, Any]) -> None:
     seen, since = None, time.monotonic()
     while not _create(file, owner):

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def source() -> dict[str, Any]:
     """Version, and commit and cleanliness of the checkout that the package runs from.
 

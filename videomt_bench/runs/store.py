@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 from videomt_bench.errors import BenchError
 from videomt_bench.files import replacing, write_json
+from videomt_bench.runs.claim import is_alive
 from videomt_bench.runs.record import Record, StageResult, read_record
 
 Listener = Callable[[int, int], None]
@@ -106,6 +108,14 @@ class StageFolder:
         """Why the stage is not done, if it said so."""
         data = _read_json(self.path / "failed.json")
         return None if data is None else data["reason"]
+
+    def is_owned(self) -> bool:
+        """Whether a process works in the folder, as far as can be seen from here."""
+        return is_alive(self.path)
+
+    def remove(self) -> None:
+        """Remove everything that was done."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def put_reserve_aside(self) -> None:
         """Take some room on the disk, for a record that says the disk is full."""
