@@ -129,6 +129,28 @@ def demo(tmp_path: Path, **settings: Any) -> Experiment:
     return load_experiment("demo", micro_settings(tmp_path, **settings))
 
 
+def test_a_variant_can_differ_on_one_data_set(tmp_path: Path) -> None:
+    there = {"micro": {"test": {"short_side": 32}}}
+    changes = {"step6_videomt": {"recipe": {"test": {"short_side": 40}}, "datasets": there}}
+    dataset = micro_settings(tmp_path)["datasets"][0]
+    datasets = [dataset, dict(dataset, name="second")]
+    loaded = demo(tmp_path, changes=changes, datasets=datasets)
+    sides = {
+        run.dataset.name: run.recipe.test.short_side
+        for run in loaded.runs()
+        if run.variant == "step6_videomt"
+    }
+    assert sides == {"micro": 32, "second": 40}
+    (alone,) = {
+        run.recipe.test.short_side
+        for run in loaded.select(datasets=("second",)).runs()
+        if run.variant == "step6_videomt"
+    }
+    assert alone == 40
+    with pytest.raises(BenchError, match=r"unknown data set in changes\.step6_videomt 'mikro'"):
+        demo(tmp_path, changes={"step6_videomt": {"datasets": {"mikro": {}}}})
+
+
 def test_only_keeps_a_variant_to_some_encoders(tmp_path: Path) -> None:
     encoders = [
         dict(name=TINY, image_size=48, patch_size=8),

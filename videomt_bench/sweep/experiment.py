@@ -22,7 +22,7 @@ from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
 from videomt_bench.shipped import shipped
 
-VARIANT_CHANGES = ("recipe", "encoders", "only", "published")
+VARIANT_CHANGES = ("recipe", "datasets", "encoders", "only", "published")
 DATASET_CHANGES = ("recipe", "cost", "title")
 
 
@@ -34,11 +34,11 @@ class Experiment:
     encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them;
     "{dataset}" in a setting stands for the title of the data set.
 
-    ``changes`` is what single variants have otherwise: ``recipe`` (changed settings), ``encoders``
-    (by the name of an encoder of the grid, its changed settings), ``only`` (the encoders of the
-    grid that it runs with) and ``published`` (its row in the published table).
-    ``dataset_changes`` is what single data sets have otherwise: ``recipe``, ``cost`` and ``title``.
-    A variant's changes come after those of the data set.
+    ``changes`` is what single variants have otherwise: ``recipe`` (changed settings), ``datasets``
+    (by name, changed settings of its recipe there), ``encoders`` (by the name of an encoder of the
+    grid, its changed settings), ``only`` (the encoders of the grid that it runs with) and
+    ``published`` (its row in the published table). ``dataset_changes`` is what single data sets
+    have otherwise: ``recipe``, ``cost`` and ``title``; a variant's changes come after them.
 
     ``planned_variants`` and ``planned_encoders`` name those of the grid that may not exist yet: as
     long as they do not, they are left out and ``missing`` names them, as it does
@@ -75,6 +75,7 @@ class Experiment:
             _check_names(f"key in changes.{variant}", change, VARIANT_CHANGES)
             where = f"encoder in changes.{variant}"
             _check_names(where, (*change.get("encoders", ()), *change.get("only", ())), encoders)
+            _check_names(f"data set in changes.{variant}", change.get("datasets", ()), datasets)
         _check_names("encoder in sizes", self.sizes, encoders)
         _check_names("data set in dataset_changes", self.dataset_changes, datasets)
         for dataset, change in self.dataset_changes.items():
@@ -151,15 +152,18 @@ class Experiment:
 
     def recipe_of(self, variant: str, dataset: DatasetSpec | None = None) -> Recipe:
         """The recipe of a variant on a data set."""
-        where = self.name or "experiment"
-        recipe = self.recipe
         name = dataset.name if dataset else ""
-        if changes := self.dataset_changes.get(name, {}).get("recipe"):
-            place = f"{where}.dataset_changes.{name}.recipe"
-            recipe = build(Recipe, merged(to_dict(recipe), changes), place)
-        if changes := self.changes.get(variant, {}).get("recipe"):
-            place = f"{where}.changes.{variant}.recipe"
-            recipe = build(Recipe, merged(to_dict(recipe), changes), place)
+        own = self.changes.get(variant, {})
+        changes = {
+            f"dataset_changes.{name}.recipe": self.dataset_changes.get(name, {}).get("recipe"),
+            f"changes.{variant}.recipe": own.get("recipe"),
+            f"changes.{variant}.datasets.{name}": own.get("datasets", {}).get(name),
+        }
+        recipe = self.recipe
+        for place, change in changes.items():
+            if change:
+                where = f"{self.name or 'experiment'}.{place}"
+                recipe = build(Recipe, merged(to_dict(recipe), change), where)
         return recipe
 
     def cost_of(self, dataset: DatasetSpec) -> CostProtocol:
@@ -208,9 +212,21 @@ class Experiment:
                 raise unknown(f"data set of {self.name}", name, names)
         kept = tuple(d for d in self.datasets if not datasets or d.name in datasets)
         names = [*(d.name for d in kept), *self.planned_datasets]
-        changes = {name: c for name, c in self.dataset_changes.items() if name in names}
-        seeds = seeds or self.seeds
-        return replace(self, seeds=seeds, datasets=kept, dataset_changes=changes)
+        changes = {
+            variant: {**c, "datasets": _some(c["datasets"], names)} if "datasets" in c else c
+            for variant, c in self.changes.items()
+        }
+        return replace(
+            self,
+            seeds=seeds or self.seeds,
+            datasets=kept,
+            changes=changes,
+            dataset_changes=_some(self.dataset_changes, names),
+        )
+
+
+def _some(changes: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: change for name, change in changes.items() if name in names}
 
 
 def encoder_problem(encoder: EncoderSpec) -> str | None:
