@@ -163,10 +163,12 @@ def _after(
         if stages.STAGES.index(array.stage_names[0]) < first
         and any(wanted & {run_id, stage_id} for run_id, stage_id in array.tasks)
     }
-    earlier = {
-        k: j for k, j in live.items() if k[0] in wanted and stages.STAGES.index(k[1]) < first
+    ids |= {
+        job.id
+        for (owner, name), job in live.items()
+        if owner in wanted and stages.STAGES.index(name) < first
     }
-    return sorted(ids | by_job(earlier))
+    return sorted(ids)
 
 
 def _arguments(task: Task, store: Store, request: Request) -> tuple[Any, ...]:

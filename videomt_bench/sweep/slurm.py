@@ -29,7 +29,6 @@ COMMAND_SECONDS = 60
 RENAMED = {
     "name": "job_name",
     "timeout_min": "time",
-    "mem_gb": "mem",
     "tasks_per_node": "ntasks_per_node",
 }
 """submitit's names for all clusters -> its names for SLURM."""
@@ -69,13 +68,29 @@ def check_given(given: Mapping[str, Any]) -> None:
     Raises:
         BenchError: submitit does not know one.
     """
-    valid = submitit.SlurmExecutor._valid_parameters() | set(RENAMED)
+    valid = submitit.SlurmExecutor._valid_parameters() | {*RENAMED, "mem_gb"}
     for key in given:
         stage, dot, name = key.rpartition(".")
         if dot and stage not in STAGES:
             raise unknown(f"stage in the SLURM parameter {key!r}", stage, STAGES)
         if name not in valid:
             raise unknown("SLURM parameter", name, valid)
+        _check_type(name, given[key])
+
+
+def _check_type(name: str, value: Any) -> None:
+    kinds: tuple[type, ...] = (object,)
+    if name in ("nodes", "tasks_per_node", "ntasks_per_node", "cpus_per_task"):
+        kinds = (int,)
+    elif name in ("mem_gb", "timeout_min"):
+        kinds = (int, float)
+    elif name in ("setup", "teardown", "srun_args"):
+        kinds = (str, list, tuple)
+    elif name == "additional_parameters":
+        kinds = (dict,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise BenchError(f"the SLURM parameter {name} must be of type {wanted}, not {value!r}")
 
 
 def split_stages(
@@ -106,7 +121,7 @@ def parameters(names: Sequence[str], spec: RunSpec, given: Mapping[str, Any]) ->
         "job_name": f"videomt-{names[0]}",
         "time": DEFAULT_MINUTES,
         "nodes": 1,
-        "cpus_per_task": spec.threads or 1,
+        "cpus_per_task": spec.threads or 1 + spec.recipe.video.train.workers,
     }
     if device.startswith("cuda"):
         values["gpus_per_node"] = 1
@@ -120,11 +135,13 @@ def parameters(names: Sequence[str], spec: RunSpec, given: Mapping[str, Any]) ->
     for key, value in {**shared, **own}.items():
         if trains or key in own or key not in ("nodes", "tasks_per_node", "ntasks_per_node"):
             values[RENAMED.get(key, key)] = value
-    gpus = values.get("gpus_per_node")
-    if trains and isinstance(gpus, int) and gpus > 1:
-        values.setdefault("ntasks_per_node", gpus)
-    if not trains and "gpus_per_node" in values and "gpus_per_node" not in own:
-        values["gpus_per_node"] = 1
+    if "mem_gb" in values:
+        values["mem"] = f"{round(values.pop('mem_gb') * 1024)}MB"
+    kind, colon, count = str(values.get("gpus_per_node", "")).rpartition(":")
+    if trains and count.isdecimal() and int(count) > 1:
+        values.setdefault("ntasks_per_node", int(count))
+    if not trains and count and "gpus_per_node" not in own:
+        values["gpus_per_node"] = f"{kind}:1" if colon else 1
     return _with_flags(values)
 
 
@@ -132,13 +149,14 @@ def _with_flags(values: dict[str, Any]) -> dict[str, Any]:
     """Flags that every job needs: it may be requeued, and ``srun`` repeats what sbatch was told."""
     extra = values.get("additional_parameters") or {}
     values["additional_parameters"] = {"requeue": True, **extra}
+    for name in ("setup", "teardown", "srun_args"):
+        if isinstance(values.get(name), str):
+            values[name] = [values[name]]
     arguments = list(values.get("srun_args") or [])
     arguments.append(f"--cpus-per-task={values['cpus_per_task']}")
     if processes(values) > 1:
         arguments.append("--kill-on-bad-exit=1")
     values["srun_args"] = arguments
-    if isinstance(values.get("setup"), str):
-        values["setup"] = [values["setup"]]
     return values
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import all_reduce, get_rank, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -113,6 +113,8 @@ class ProgressHook(Hook):
         losses = {name: float(value.detach()) for name, value in (outputs or {}).items()}
         if not all(map(math.isfinite, losses.values())):
             raise BenchError(f"the loss is not a finite number at iteration {step}: {losses}")
+        if logged and is_distributed():
+            losses = _mean_over_processes(losses)
         if get_rank() != 0:
             return
         if logged:
@@ -120,6 +122,12 @@ class ProgressHook(Hook):
                 file.write(json.dumps({"step": step, **losses}) + "\n")
         if due:
             self.report(step, self.total, losses)
+
+
+def _mean_over_processes(losses: dict[str, float]) -> dict[str, float]:
+    values = torch.tensor([losses[name] for name in sorted(losses)])
+    all_reduce(values, "mean")
+    return dict(zip(sorted(losses), values.tolist(), strict=True))
 
 
 def remove_unfinished(folder: Path) -> None:
