@@ -46,7 +46,8 @@ def test_it_works_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
     shown = json.loads(run("variants", "show", "step6_videomt", "--json"))
     assert Path(shown["file"]).is_relative_to(unpacked)
     plan = json.loads(run("sweep", "plan", "demo", "--json"))
-    assert {"step4_frame_by_frame", "step6_videomt"} <= {r["run_id"].split("-")[0] for r in plan["runs"]}
+    variants = {run["run_id"].split("-")[0] for run in plan["runs"]}
+    assert {"step4_frame_by_frame", "step6_videomt"} <= variants
 
 
 def test_experiments_find_the_parts_they_share(unpacked: Path, tmp_path: Path) -> None:

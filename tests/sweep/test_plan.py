@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,21 @@ def test_the_parameters_are_those_of_the_launcher(tmp_path: Path) -> None:
     assert stage(found, "segmenter").parameters == slurm.parameters(["segmenter"], spec, given)
     assert stage(found, "cost").parameters == slurm.parameters(["cost"], spec, given)
     assert stage(found, "cost").parameters["exclusive"] is True
+
+
+def test_the_command_line_shows_the_same(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    command = [sys.executable, "-m", "videomt_bench", "sweep", "plan", "propagation", "--json"]
+    command += ["--results", str(results), "--executor", "slurm", "--slurm", "gpus_per_node=2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1  # there is no data
+    document = json.loads(done.stdout.splitlines()[-1])
+    spec = load_experiment("propagation").runs()[0]
+    told = {s["stage"]: s["parameters"] for s in document["stages"]}
+    assert told["segmenter"] == slurm.parameters(["segmenter"], spec, {"gpus_per_node": 2})
+    assert told["evaluate"] == slurm.parameters(["evaluate"], spec, {"gpus_per_node": 2})
+    assert any(p.startswith("no split 'train' of ytvis_2019") for p in document["problems"])
+    assert not any("SLURM parameter" in p for p in document["problems"])
 
 
 def problems(tmp_path: Path, given: dict[str, Any] | None = None, **settings: Any) -> list[str]:

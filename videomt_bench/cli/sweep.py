@@ -94,16 +94,13 @@ def sweep_plan(
     as_json: AsJson = False,
 ) -> None:
     """The runs, what of them is done, what the rest needs, and what is wrong; submits nothing."""
-    from videomt_bench.sweep.launch import plan_parameters
     from videomt_bench.sweep.plan import plan
 
     loaded = experiment_of(experiment, seeds, datasets, settings)
     names = stage_names(stages)
     given = slurm_parameters(slurm, context.args)
-    parameters = None
-    if check_executor(executor) == "slurm" or given:
-        parameters = plan_parameters(loaded, names, given)
-    found = plan(loaded, results, parameters, names)
+    to_slurm = check_executor(executor) == "slurm" or bool(given)
+    found = plan(loaded, results, given if to_slurm else None, names)
     out.print(found.table())
     emit(found.to_json(), as_json)
     if found.problems:
