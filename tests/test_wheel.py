@@ -46,4 +46,25 @@ def test_it_works_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
     shown = json.loads(run("variants", "show", "step6_videomt", "--json"))
     assert Path(shown["file"]).is_relative_to(unpacked)
     plan = json.loads(run("sweep", "plan", "demo", "--json"))
-    assert {"step4_frame_by_frame", "step6_videomt"} <= {r["run_id"].split("-")[0] for r in plan}
+    variants = {run["run_id"].split("-")[0] for run in plan["runs"]}
+    assert {"step4_frame_by_frame", "step6_videomt"} <= variants
+
+
+def test_experiments_find_the_parts_they_share(unpacked: Path, tmp_path: Path) -> None:
+    command = (
+        "from videomt_bench.sweep.experiment import experiment_names, load_experiment\n"
+        "print(len([load_experiment(name).runs() for name in experiment_names()]))\n"
+        "print(load_experiment('vis').runs()[0].recipe.video.train.iterations)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, iterations = map(int, done.stdout.split())
+    assert count == len(list((ROOT / "experiments").glob("*.py")))
+    assert iterations == 160000
+    assert (unpacked / "videomt_bench/_shipped/experiments/_base/ytvis_2019.py").is_file()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +122,57 @@ def test_a_request_to_end_is_a_preemption(
         execute(spec, tmp_path, ("segmenter", "video"))
     record = read_record(Store(tmp_path).record_path(spec.run_id))
     assert (record.state, record.reason) == ("preempted", "received SIGTERM")
+
+
+def test_a_run_says_why_its_segmenter_is_not_there(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train_segmenter", lambda *_: 1 / 0)
+        execute(spec, tmp_path, ("segmenter",))
+    record = execute(spec, tmp_path, ("video",))
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert "which is not done: ZeroDivisionError: division by zero" in record.reason
+
+
+def test_a_full_disk_is_a_record(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room that was put aside is given back before the record is written."""
+    reserve = Store(tmp_path).stage(spec.run_id).path / ".reserve"
+    save, seen = Store.save, []
+
+    def full(*_: Any) -> None:
+        assert reserve.stat().st_size == 1 << 18
+        raise BenchError("cannot write checkpoint.pth: No space left on device")
+
+    def watched(store: Store, record: Any) -> None:
+        seen.append((record.state, reserve.exists()))
+        save(store, record)
+
+    monkeypatch.setattr(stages, "train_video", full)
+    monkeypatch.setattr(Store, "save", watched)
+    execute(spec, tmp_path, ("segmenter", "video"))
+    record = read_record(Store(tmp_path).record_path(spec.run_id))
+    assert record.reason == "cannot write checkpoint.pth: No space left on device"
+    assert seen == [("running", True), ("failed", False)]
+
+
+def test_two_processes_share_a_run(spec: RunSpec, tmp_path: Path) -> None:
+    """The second waits and finds all done."""
+    program = (
+        "import sys, json; from pathlib import Path\n"
+        "from videomt_bench.runs.execute import execute\n"
+        "from videomt_bench.runs.spec import RunSpec\n"
+        "spec = RunSpec.from_json(json.loads(sys.argv[1]))\n"
+        "print(execute(spec, Path(sys.argv[2])).to_json())\n"
+    )
+    command = [sys.executable, "-c", program, json.dumps(spec.to_json()), str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    first, second = (process.communicate(timeout=200)[0] for process in both)
+    assert "'state': 'completed'" in first
+    assert first == second
 
 
 def test_evaluating_an_untrained_run_is_one_sentence(spec: RunSpec, tmp_path: Path) -> None:

@@ -297,7 +297,12 @@ def test_two_processes_train_as_one(tiny, tmp_path, plain_descent, same_points):
     results = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
     assert difference(*results) == 0
     assert difference(results[0], weights(alone)) < 1e-5
-    steps = [json.loads(line)["step"] for line in (tmp_path / "both" / LOSSES).open()]
-    assert steps == [1, 2, 3], "one process logs"
+    both, one = (
+        [json.loads(line) for line in (tmp_path / name / LOSSES).open()]
+        for name in ("both", "alone")
+    )
+    assert [line["step"] for line in both] == [1, 2, 3], "one process logs"
+    for ours, theirs in zip(both, one, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
     read = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert read == [[0, 2, 4], [1, 3, 5]]

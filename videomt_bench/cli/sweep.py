@@ -1,10 +1,9 @@
-"""``demo``, ``sweep plan | run`` and ``report``."""
+"""``demo``, ``sweep plan | run | status | retry | cancel`` and ``report``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -17,15 +16,46 @@ from videomt_bench.cli.common import (
     Seeds,
     Settings,
     emit,
-    err,
     out,
     plain,
+)
+from videomt_bench.cli.launch import (
+    check_executor,
+    exit_unless_done,
+    launch,
+    request_of,
+    run_on_this_machine,
+    slurm_parameters,
+    stage_names,
+    states_of,
+    summary,
 )
 from videomt_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from videomt_bench.runs.record import Record
     from videomt_bench.sweep.experiment import Experiment
+
+MORE = {"allow_extra_args": True}
+"""Lets several parameters follow one ``--slurm``."""
+
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="local: on this machine; slurm; debug: in this process.")
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Any parameter of submitit: partition=gpu gpus_per_node=4; for one stage: "
+        "cost.exclusive=True."
+    ),
+]
+Stages = Annotated[
+    str | None, typer.Option(help="Some stages only; `cost` needs neither data nor weights.")
+]
+Jobs = Annotated[int, typer.Option(help="Processes at once on this machine; 0: one per core.")]
+Requeues = Annotated[
+    int | None, typer.Option(help="How often a job that is stopped is queued again; default 20.")
+]
 
 app = typer.Typer(help="Launch and watch experiments.", no_args_is_help=True)
 
@@ -37,64 +67,158 @@ def demo(
     ),
     seeds: Seeds = None,
     datasets: Datasets = "generated-slots",
-    jobs: Annotated[int, typer.Option(help="Processes at once; 0: one per core.")] = 0,
+    jobs: Jobs = 0,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """The tiny ablation, end to end, on generated video: train, evaluate, measure, report."""
     experiment = experiment_of("demo", seeds, datasets, settings)
-    from videomt_bench.runs.stages import STAGES
-
-    records = _sweep(experiment, results, jobs, (), STAGES)
+    request = request_of(stage_names(None), "retry", (), (), {}, None)
+    records = run_on_this_machine(experiment, results, jobs, request)
     files = _report(experiment, results, reports)
-    emit(_summary(records, files), as_json)
-    _exit_unless_done(records, STAGES)
+    emit(summary(records, files), as_json)
+    exit_unless_done(records, request.names)
 
 
-@app.command("plan")
+@app.command("plan", context_settings=MORE)
 def sweep_plan(
+    context: typer.Context,
     experiment: str,
     results: Results = DEFAULT_RESULTS,
     seeds: Seeds = None,
     datasets: Datasets = None,
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    stages: Stages = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """The runs of an experiment, and what of them is done."""
-    from videomt_bench.runs.execute import open_record
-    from videomt_bench.runs.store import Store
+    """The runs, what of them is done, what the rest needs, and what is wrong; submits nothing."""
+    from videomt_bench.sweep.plan import plan
 
-    specs = experiment_of(experiment, seeds, datasets, settings).runs()
-    records = [open_record(spec, Store(results)) for spec in specs]
-    out.print(state_table(records))
-    runs = [{"run_id": r.run_id, "state": r.state, "stages": list(r.stages)} for r in records]
-    emit(runs, as_json)
+    loaded = experiment_of(experiment, seeds, datasets, settings)
+    names = stage_names(stages)
+    given = slurm_parameters(slurm, context.args)
+    to_slurm = check_executor(executor) == "slurm" or bool(given)
+    found = plan(loaded, results, given if to_slurm else None, names)
+    out.print(found.table())
+    emit(found.to_json(), as_json)
+    if found.problems:
+        raise typer.Exit(1)
 
 
-@app.command("run")
+@app.command("run", context_settings=MORE)
 def sweep_run(
+    context: typer.Context,
     experiment: str,
     results: Results = DEFAULT_RESULTS,
     seeds: Seeds = None,
     datasets: Datasets = None,
-    jobs: Annotated[int, typer.Option(help="Processes at once; 0: one per core.")] = 0,
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="retry: all that is not complete; cached: not what failed; force: all anew; "
+            "read-only: nothing."
+        ),
+    ] = "retry",
+    requeues: Requeues = None,
+    jobs: Jobs = 0,
     redo: Annotated[
         str | None, typer.Option(help="Stages to do again where done: evaluate,cost.")
     ] = None,
-    stages: Annotated[
-        str | None, typer.Option(help="Some stages only; `cost` needs neither data nor weights.")
-    ] = None,
+    stages: Stages = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run what is not done of an experiment on this machine; a second launch continues."""
-    from videomt_bench.runs.stages import STAGES
+    """Run what is not done of an experiment; a second launch continues.
+
+    With --executor slurm it submits everything and returns.
+    """
+    loaded = experiment_of(experiment, seeds, datasets, settings)
+    given = slurm_parameters(slurm, context.args)
+    again = tuple(redo.split(",")) if redo else ()
+    request = request_of(stage_names(stages), mode, again, (), given, requeues)
+    launch(loaded, results, check_executor(executor), request, jobs, as_json)
+
+
+@app.command("retry", context_settings=MORE)
+def sweep_retry(
+    context: typer.Context,
+    experiment: str,
+    results: Results = DEFAULT_RESULTS,
+    seeds: Seeds = None,
+    datasets: Datasets = None,
+    only: Annotated[
+        str, typer.Option(help="States to try again, separated by commas.")
+    ] = "failed,timed_out,out_of_memory,preempted",
+    executor: Annotated[
+        str | None, typer.Option(help="As the last launch, or: local, slurm, debug.")
+    ] = None,
+    slurm: Slurm = None,
+    requeues: Requeues = None,
+    jobs: Jobs = 0,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run again what failed, timed out or ran out of memory; finished stages are kept.
+
+    A remedy for the last is --set recipe.video.train.per_device=1, which accumulates gradients over
+    smaller batches and leaves the result as it is. SLURM parameters are those of the last launch,
+    changed by the ones given.
+    """
+    from videomt_bench.sweep.launch import check_retry, last_request
 
     loaded = experiment_of(experiment, seeds, datasets, settings)
-    names = tuple(stages.split(",")) if stages else STAGES
-    records = _sweep(loaded, results, jobs, tuple(redo.split(",")) if redo else (), names)
-    emit(_summary(records, []), as_json)
-    _exit_unless_done(records, names)
+    check_retry(loaded, results)
+    last = last_request(loaded, results)
+    given = {**(last.given if last else {}), **slurm_parameters(slurm, context.args)}
+    request = request_of(stage_names(None), "retry", (), states_of(only), given, requeues)
+    chosen = executor or ("slurm" if last else "local")
+    launch(loaded, results, check_executor(chosen), request, jobs, as_json)
+
+
+@app.command("status")
+def sweep_status(
+    experiment: str,
+    results: Results = DEFAULT_RESULTS,
+    seeds: Seeds = None,
+    datasets: Datasets = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Until all has ended.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 30.0,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where every run is; works while jobs run, after them, and wherever the folder is seen."""
+    from videomt_bench.sweep.status import status
+    from videomt_bench.sweep.status_table import status_table
+    from videomt_bench.sweep.watch import keep_showing
+
+    loaded = experiment_of(experiment, seeds, datasets, settings)
+    if watch:
+        found = keep_showing(lambda: status(loaded, results), status_table, out, every)
+    else:
+        found = status(loaded, results)
+        out.print(status_table(found))
+    emit(found.to_json(), as_json)
+
+
+@app.command("cancel")
+def sweep_cancel(
+    experiment: str,
+    results: Results = DEFAULT_RESULTS,
+    seeds: Seeds = None,
+    datasets: Datasets = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel the SLURM jobs of an experiment; what they saved stays, `sweep run` continues it."""
+    from videomt_bench.sweep.launch import cancel
+
+    ids = cancel(experiment_of(experiment, seeds, datasets, settings), results)
+    out.print(f"cancelled {len(ids)} job{'s' * (len(ids) != 1)}")
+    emit({"cancelled": ids}, as_json)
 
 
 def report(
@@ -137,26 +261,6 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     return tuple(seeds) or None
 
 
-def _sweep(
-    experiment: Experiment, results: Path, jobs: int, redo: Sequence[str], names: Sequence[str]
-) -> list[Record]:
-    from videomt_bench.sweep.local import default_jobs, problems, run_local
-    from videomt_bench.sweep.watch import View
-
-    width = jobs or default_jobs(experiment.threads)
-    records = run_local(experiment, results, width, View(err), redo, names)
-    for problem in problems(records, names):
-        err.print(f"[red]{plain(problem)}[/]", soft_wrap=True)
-    return records
-
-
-def _exit_unless_done(records: list[Record], names: Sequence[str]) -> None:
-    from videomt_bench.sweep.local import problems
-
-    if problems(records, names):
-        raise typer.Exit(1)
-
-
 def _report(experiment: Experiment, results: Path, reports: Path) -> list[Path]:
     from videomt_bench.report.table import build_tables
     from videomt_bench.report.write import terminal_table, write_tables
@@ -181,11 +285,3 @@ def state_table(records: list[Record]) -> Table:
         done = ", ".join(record.stages)
         table.add_row(record.run_id, record.state, done, value, plain(record.reason or ""))
     return table
-
-
-def _summary(records: list[Record], files: list[Path]) -> dict[str, Any]:
-    runs = [
-        {"run_id": r.run_id, "state": r.state, "AP": r.metrics["AP"].value if r.metrics else None}
-        for r in records
-    ]
-    return {"runs": runs, "files": [str(f) for f in files]}

@@ -149,12 +149,15 @@ def build_rows(
     """The rows of one table, in the experiment's order; a row without runs is a row too.
 
     Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
-    own, labelled with the difference: they are never averaged.
+    own, labelled with the difference: they are never averaged. A row that names a ``dataset`` is
+    of the table of that data set alone.
     """
-    names = {entry.get("table", experiment.get("published")) for entry in experiment["rows"]}
+    place = (None, setting.dataset.get("name"))
+    entries = [entry for entry in experiment["rows"] if entry.get("dataset") in place]
+    names = {entry.get("table", experiment.get("published")) for entry in entries}
     tables = {name: load_published(name) for name in names if name}
     rows = []
-    for entry in experiment["rows"]:
+    for entry in entries:
         key = entry.get("published", entry["variant"])
         table = tables.get(entry.get("table", experiment.get("published")))
         cells = {} if table is None else published_cells(table, key, entry.get("setting"))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import videomt_bench
 
+SOURCE_NOTE = "videomt_bench_source.json"
+"""Beside the package in a snapshot: what ``source`` said where it was made."""
 PACKAGES = ("torch", "torchvision", "timm", "mmengine-lite", "numpy", "scipy", "pycocotools")
 
 
@@ -29,9 +33,16 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def source() -> dict[str, Any]:
-    """Version, and commit and cleanliness of the checkout that the package runs from."""
+    """Version, and commit and cleanliness of the checkout that the package runs from.
+
+    A snapshot of the code says those of the checkout that it was made from.
+    """
     folder = Path(videomt_bench.__file__).parent
+    noted = folder.parent / SOURCE_NOTE
+    if noted.is_file():
+        return json.loads(noted.read_text(encoding="utf-8"))
     commit = _git(folder, "rev-parse", "HEAD")
     inside = _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
     dirty = _git(folder, "status", "--porcelain", "--untracked-files=no") if inside else None

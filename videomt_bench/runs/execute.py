@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import signal
+import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 
 import torch
+from mmengine.dist import broadcast_object_list, get_rank, is_distributed
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import load_variant
 from videomt_bench.runs import stages
+from videomt_bench.runs.claim import claimed
 from videomt_bench.runs.environment import environment, source
-from videomt_bench.runs.record import Record, State
+from videomt_bench.runs.record import Record, StageResult, State
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.store import Listener, Store
+from videomt_bench.training.stopping import Preempted, heeding_signals, raise_if_requested
 
-
-class Preempted(Exception):
-    """The process was asked to end; the last checkpoint stands."""
+FAILED: tuple[State, ...] = ("failed", "out_of_memory", "timed_out", "preempted")
+"""States with a reason."""
 
 
 def execute(
@@ -33,21 +34,22 @@ def execute(
     """Run the named stages of a run that are not done, in order, and return its record.
 
     The segmenter stage alone writes no record: it belongs to several runs. Anything that goes
-    wrong ends in the record with its reason; only a preemption is raised again.
+    wrong ends in the record with its reason; only a preemption is raised again. In a process group
+    all processes train and the first one does the rest.
     """
     store = Store(results, listener)
     record = open_record(spec, store)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     try:
-        with _signals():
+        with heeding_signals():
             for name in stages.STAGES:
-                if name in names:
-                    _stage(spec, store, record, name)
+                if name in names and not _agreed(_is_done(record, name)):
+                    raise_if_requested()
+                    record = _alone(spec, store, name)
         _settle(store, record, names)
     except BaseException as error:
-        record.state, record.reason = failure(error)
-        store.save(record)
+        record = _fail(spec, store, error, names)
         if not isinstance(error, Exception) or isinstance(error, Preempted):
             raise
         if not isinstance(error, BenchError):
@@ -92,6 +94,55 @@ def failure(error: BaseException) -> tuple[State, str]:
     return "failed", f"{type(error).__name__}: {text}"
 
 
+def _is_done(record: Record, name: str) -> bool:
+    return name in record.stages and record.stages[name].state == "completed"
+
+
+def _agreed(value: bool) -> bool:
+    """What the first process of the group says."""
+    if not is_distributed():
+        return value
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
+
+
+def _alone(spec: RunSpec, store: Store, name: str) -> Record:
+    """Run a stage while no other process works on it, unless another one has done it meanwhile."""
+    main = get_rank() == 0
+    owner = spec.segmenter_id(load_variant(spec.variant)) if name == "segmenter" else spec.run_id
+    with claimed(store.stage(owner).path) if main else nullcontext():
+        record = open_record(spec, store)
+        if _agreed(_is_done(record, name)):
+            return record
+        if main:
+            store.stage(spec.run_id).put_reserve_aside()
+        if main or name in ("segmenter", "video"):
+            _stage(spec, store, record, name, main)
+        store.stage(spec.run_id).free_reserve()
+    return record
+
+
+def _fail(spec: RunSpec, store: Store, error: BaseException, names: Sequence[str]) -> Record:
+    """Write what went wrong; of the processes of a group, the first that fails says it."""
+    state, reason = failure(error)
+    if get_rank() != 0 and state == "preempted":
+        return Record(spec.run_id, spec.to_json(), state, reason)
+    try:
+        record = open_record(spec, store)
+        if is_distributed() and record.state in FAILED and "segmenter" not in names:
+            return record
+        record.state, record.reason = state, reason
+        store.save_failure(record)
+        if "segmenter" in names and "segmenter" not in record.stages:
+            store.stage(spec.segmenter_id(load_variant(spec.variant))).fail(reason)
+    except BenchError as another:  # the log is left, where ``sweep status`` looks
+        print(f"{spec.run_id}: {another}", file=sys.stderr)
+        print(f"{spec.run_id}: {state}: {reason}", file=sys.stderr)
+        record = Record(spec.run_id, spec.to_json(), state, reason)
+    return record
+
+
 def _settle(store: Store, record: Record, names: Sequence[str]) -> None:
     """A record whose named stages are done, others not, waits for those."""
     if record.state == "running" and set(names) - {"segmenter"}:
@@ -99,20 +150,15 @@ def _settle(store: Store, record: Record, names: Sequence[str]) -> None:
         store.save(record)
 
 
-def _stage(spec: RunSpec, store: Store, record: Record, name: str) -> None:
-    done = record.stages.get(name)
-    if done is not None and done.state == "completed":
-        return
+def _stage(spec: RunSpec, store: Store, record: Record, name: str, main: bool) -> None:
     record.state, record.reason = "running", None
     record.environment, record.source = environment(), source()
-    if name != "segmenter":
+    if name != "segmenter" and main:
         store.save(record)
     if name == "segmenter":
         result = stages.train_segmenter(spec, store)
     elif name == "video":
-        segmenter = store.stage(spec.segmenter_id(load_variant(spec.variant))).done("segmenter")
-        if segmenter is not None:
-            record.stages["segmenter"] = segmenter
+        record.stages["segmenter"] = _segmenter(spec, store)
         result = stages.train_video(spec, store)
     elif name == "evaluate":
         result, record.metrics = stages.evaluate(spec, store)
@@ -123,23 +169,21 @@ def _stage(spec: RunSpec, store: Store, record: Record, name: str) -> None:
     record.stages[name] = result
     complete = set(stages.STAGES) <= set(record.stages)
     record.state = "completed" if complete else "running"
-    if name != "segmenter":
+    if name != "segmenter" and main:
         store.save(record)
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn a request to end into ``Preempted`` for the time of the block."""
+def _segmenter(spec: RunSpec, store: Store) -> StageResult:
+    """The result that a run's video stage starts from.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Preempted(f"received {signal.Signals(number).name}")
-
-    try:
-        previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    Raises:
+        BenchError: it is not there, with the reason that it gave.
+    """
+    folder = store.stage(spec.segmenter_id(load_variant(spec.variant)))
+    if done := folder.done("segmenter"):
+        return done
+    reason = folder.failed()
+    raise BenchError(
+        f"run {spec.run_id} needs the stage {folder.path.name}, which is not done"
+        + (f": {reason}" if reason else "")
+    )

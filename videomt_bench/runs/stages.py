@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 
 from videomt_bench.cost.measure import measure_cost
 from videomt_bench.data.clips import TrainClips
@@ -246,20 +247,35 @@ def _train(
     torch.manual_seed(spec.seed)
     model = build().to(spec.device)
     start = time.monotonic()
+    marks: list[tuple[int, float]] = []
 
     def report(step: int, total: int, losses: dict[str, float]) -> None:
+        marks[1:] = [(step, time.monotonic())]  # the first and the last
         folder.report(name, step, total, losses)
 
     train(model, clips, settings, folder.path / name, spec.seed, report)
-    _save_weights(model, folder.model)
     result = StageResult(
         stage_id,
         "completed",
         time.monotonic() - start,
-        {"iterations": settings.iterations, "batch": settings.batch},
+        {
+            "iterations": settings.iterations,
+            "batch": settings.batch,
+            "processes": get_world_size(),
+            "seconds_per_iteration": _pace(marks),
+        },
     )
-    folder.finish(name, result)
+    if get_rank() == 0:
+        _save_weights(model, folder.model)
+        folder.finish(name, result)
     return result
+
+
+def _pace(marks: Sequence[tuple[int, float]]) -> float | None:
+    """Seconds per iteration between two (step, time) of this process, which may have resumed."""
+    if len(marks) < 2 or marks[1][0] <= marks[0][0]:
+        return None
+    return (marks[1][1] - marks[0][1]) / (marks[1][0] - marks[0][0])
 
 
 def is_annotated(index: Index) -> bool:

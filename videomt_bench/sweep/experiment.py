@@ -6,28 +6,43 @@ Experiment files are mmengine configuration files, code that the user chose to r
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import EncoderSpec, load_variant, variant_names
+from videomt_bench.models.encoders import build_encoder
 from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
 from videomt_bench.shipped import shipped
 
+VARIANT_CHANGES = ("recipe", "datasets", "encoders", "only", "published")
+DATASET_CHANGES = ("recipe", "cost", "title")
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """The grid: variants × encoders × data sets × seeds, with one recipe.
+    """The grid: variants × encoders × data sets × seeds, with one recipe and changes to it.
 
     ``published`` names the table of published numbers that its report shows. ``sizes`` gives, by
-    encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them.
-    ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed
-    settings) and ``encoders`` (by the name of an encoder of the grid, its changed settings).
+    encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them;
+    "{dataset}" in a setting stands for the title of the data set.
+
+    ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed settings), ``datasets``
+    (by name, changed settings of its recipe there), ``encoders`` (by the name of an encoder of the
+    grid, its changed settings), ``only`` (the encoders of the grid that it runs with) and
+    ``published`` (its row in the published table). ``dataset_changes`` is what single data sets
+    have otherwise: ``recipe``, ``cost`` and ``title``; a variant's changes come after them.
+
+    ``planned_variants`` and ``planned_encoders`` name those of the grid that may not exist yet: as
+    long as they do not, they are left out and ``missing`` names them, as it does
+    ``planned_datasets``. Any other name that does not exist is an error.
     """
 
     title: str
@@ -43,68 +58,121 @@ class Experiment:
     threads: int = 0
     changes: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, Any] = field(default_factory=dict)
+    dataset_changes: dict[str, Any] = field(default_factory=dict)
+    planned_variants: tuple[str, ...] = ()
+    planned_encoders: tuple[str, ...] = ()
+    planned_datasets: dict[str, Any] = field(default_factory=dict)
+    """Name -> what is needed for it that is not there."""
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Raises BenchError: a change of a variant, encoder or setting that is not there."""
-        encoders = [e.name for e in self.encoders]
-        names = {*self.variants, *variant_names()}
+        """Raises BenchError: a change of a variant, encoder, data set or setting not there."""
+        variants = {*self.variants, *self.planned_variants, *variant_names()}
+        encoders = {*(e.name for e in self.encoders), *self.planned_encoders}
+        datasets = {*(d.name for d in self.datasets), *self.planned_datasets}
+        _check_names("variant in changes", self.changes, variants)
         for variant, change in self.changes.items():
-            if variant not in names:
-                raise unknown("variant in changes", variant, names)
-            for key in change:
-                if key not in ("recipe", "encoders"):
-                    raise unknown(f"key in changes.{variant}", key, ("recipe", "encoders"))
-            for name in change.get("encoders", {}):
-                if name not in encoders:
-                    raise unknown(f"encoder in changes.{variant}", name, encoders)
-        for name in self.sizes:
-            if name not in encoders:
-                raise unknown("encoder in sizes", name, encoders)
+            _check_names(f"key in changes.{variant}", change, VARIANT_CHANGES)
+            where = f"encoder in changes.{variant}"
+            _check_names(where, (*change.get("encoders", ()), *change.get("only", ())), encoders)
+            _check_names(f"data set in changes.{variant}", change.get("datasets", ()), datasets)
+        _check_names("encoder in sizes", self.sizes, encoders)
+        _check_names("data set in dataset_changes", self.dataset_changes, datasets)
+        for dataset, change in self.dataset_changes.items():
+            _check_names(f"key in dataset_changes.{dataset}", change, DATASET_CHANGES)
 
     def runs(self) -> list[RunSpec]:
-        """Every run of the grid; rows of a table stay together."""
+        """Every run of the grid; rows of a table stay together.
+
+        Raises:
+            BenchError: a change names a setting that is not there.
+        """
+        runs = []
+        for d in self.datasets:
+            cells = [(v, e, self.encoder_of(v, e), self.recipe_of(v, d)) for v, e in self.cells()]
+            cost = self.cost_of(d)
+            for encoder in self.all_encoders():
+                row = [(v, own, recipe) for v, e, own, recipe in cells if e is encoder]
+                runs += [
+                    RunSpec(v, own, d, recipe, s, cost, self.device, self.threads)
+                    for s in self.seeds
+                    for v, own, recipe in row
+                ]
+        return runs
+
+    def all_variants(self) -> list[str]:
+        """The variants of the grid, without those planned that do not exist yet."""
+        known = set(variant_names()) if self.planned_variants else set()
+        return [v for v in self.variants if v in known or v not in self.planned_variants]
+
+    def all_encoders(self) -> list[EncoderSpec]:
+        """The encoders of the grid, without those planned that cannot be built yet."""
+        planned = self.planned_encoders
+        return [e for e in self.encoders if e.name not in planned or encoder_problem(e) is None]
+
+    def cells(self) -> list[tuple[str, EncoderSpec]]:
+        """Variant and encoder of every row of the grid, an encoder's rows together."""
         return [
-            RunSpec(
-                v,
-                self.encoder_of(v, e),
-                d,
-                self.recipe_of(v),
-                s,
-                self.cost,
-                self.device,
-                self.threads,
-            )
-            for d in self.datasets
+            (v, e)
+            for e in self.all_encoders()
+            for v in self.all_variants()
+            if e.name in self.changes.get(v, {}).get("only", (e.name,))
+        ]
+
+    def missing(self) -> list[str]:
+        """One sentence for every variant, encoder and data set of the table not there yet."""
+        there, encoders = self.all_variants(), self.all_encoders()
+        lines = [f"the variant {v!r} does not exist yet" for v in self.variants if v not in there]
+        lines += [
+            f"the encoder {e.name!r} cannot be built yet: {encoder_problem(e)}"
             for e in self.encoders
-            for s in self.seeds
-            for v in self.variants
+            if e not in encoders
+        ]
+        return lines + [
+            f"the data set {name!r} is not part yet: {' '.join(str(why).split())}"
+            for name, why in self.planned_datasets.items()
         ]
 
     def rows(self) -> dict[str, Any]:
         """What a report needs to know: name, title, published table, rows and data sets."""
-        titles = {name: load_variant(name).title for name in self.variants}
+        titles = {name: load_variant(name).title for name in self.all_variants()}
         rows = [
-            {"variant": v, "label": titles[v] + self._suffix(e), **self._size(v, e)}
-            for e in self.encoders
-            for v in self.variants
+            {"variant": v, "label": titles[v] + self._suffix(e), **self._where(v, e, d)}
+            for d in self.datasets
+            for v, e in self.cells()
         ]
         return {
             "name": self.name,
             "title": self.title,
             "published": self.published,
             "caption": self.caption,
-            "rows": rows,
+            "rows": [row for i, row in enumerate(rows) if row not in rows[:i]],
             "datasets": [d.name for d in self.datasets],
         }
 
-    def recipe_of(self, variant: str) -> Recipe:
-        """The recipe of a variant."""
-        changes = self.changes.get(variant, {}).get("recipe", {})
+    def recipe_of(self, variant: str, dataset: DatasetSpec | None = None) -> Recipe:
+        """The recipe of a variant on a data set."""
+        name = dataset.name if dataset else ""
+        own = self.changes.get(variant, {})
+        changes = {
+            f"dataset_changes.{name}.recipe": self.dataset_changes.get(name, {}).get("recipe"),
+            f"changes.{variant}.recipe": own.get("recipe"),
+            f"changes.{variant}.datasets.{name}": own.get("datasets", {}).get(name),
+        }
+        recipe = self.recipe
+        for place, change in changes.items():
+            if change:
+                where = f"{self.name or 'experiment'}.{place}"
+                recipe = build(Recipe, merged(to_dict(recipe), change), where)
+        return recipe
+
+    def cost_of(self, dataset: DatasetSpec) -> CostProtocol:
+        """How cost is measured on a data set."""
+        changes = self.dataset_changes.get(dataset.name, {}).get("cost")
         if not changes:
-            return self.recipe
-        where = f"{self.name or 'experiment'}.changes.{variant}.recipe"
-        return build(Recipe, merged(to_dict(self.recipe), changes), where)
+            return self.cost
+        where = f"{self.name or 'experiment'}.dataset_changes.{dataset.name}.cost"
+        return build(CostProtocol, merged(to_dict(self.cost), changes), where)
 
     def encoder_of(self, variant: str, encoder: EncoderSpec) -> EncoderSpec:
         """What a variant has in place of an encoder of the grid."""
@@ -112,13 +180,20 @@ class Experiment:
         where = f"{self.name or 'experiment'}.changes.{variant}.encoders"
         return build(EncoderSpec, {**to_dict(encoder), **changes}, where) if changes else encoder
 
-    def _size(self, variant: str, encoder: EncoderSpec) -> dict[str, Any]:
-        """What a report's row says of its encoder, where there are several."""
-        if len(self.encoders) == 1 and not self.sizes:
-            return {}
-        size = dict(self.sizes.get(encoder.name, {}))
-        size["size"] = size.pop("label", encoder.name)
-        return {"encoder": self.encoder_of(variant, encoder).name, **size}
+    def _where(self, variant: str, encoder: EncoderSpec, dataset: DatasetSpec) -> dict[str, Any]:
+        """What a report's row says of its encoder, data set and published numbers."""
+        place: dict[str, Any] = {}
+        if len(self.all_encoders()) > 1 or self.sizes:
+            size = dict(self.sizes.get(encoder.name, {}))
+            size["size"] = size.pop("label", encoder.name)
+            place = {"encoder": self.encoder_of(variant, encoder).name, **size}
+        if row := self.changes.get(variant, {}).get("published"):
+            place["published"] = row
+        if "{dataset}" in place.get("setting", ""):
+            title = self.dataset_changes.get(dataset.name, {}).get("title", dataset.name)
+            setting = place["setting"].replace("{dataset}", title)
+            place |= {"setting": setting, "dataset": dataset.name}
+        return place
 
     def _suffix(self, encoder: EncoderSpec) -> str:
         label = self.sizes.get(encoder.name, {}).get("label")
@@ -137,7 +212,43 @@ class Experiment:
             if name not in names:
                 raise unknown(f"data set of {self.name}", name, names)
         kept = tuple(d for d in self.datasets if not datasets or d.name in datasets)
-        return replace(self, seeds=seeds or self.seeds, datasets=kept)
+        names = [*(d.name for d in kept), *self.planned_datasets]
+        changes = {
+            variant: {**c, "datasets": _some(c["datasets"], names)} if "datasets" in c else c
+            for variant, c in self.changes.items()
+        }
+        return replace(
+            self,
+            seeds=seeds or self.seeds,
+            datasets=kept,
+            changes=changes,
+            dataset_changes=_some(self.dataset_changes, names),
+        )
+
+
+def _some(changes: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: change for name, change in changes.items() if name in names}
+
+
+def encoder_problem(encoder: EncoderSpec) -> str | None:
+    """Why an encoder cannot be built here, or None; its weights do not matter."""
+    return _encoder_problem(replace(encoder, weights=None))
+
+
+@cache
+def _encoder_problem(encoder: EncoderSpec) -> str | None:
+    try:
+        with torch.device("meta"):
+            build_encoder(encoder)
+    except BenchError as error:
+        return str(error)
+    return None
+
+
+def _check_names(kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
+    for name in names:
+        if name not in valid:
+            raise unknown(kind, name, valid)
 
 
 def experiment_names() -> list[str]:

@@ -10,36 +10,20 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import submitit
 
-from videomt_bench.errors import unknown
-from videomt_bench.models import load_variant
 from videomt_bench.runs import stages
-from videomt_bench.runs.execute import execute, forget, open_record
+from videomt_bench.runs.execute import FAILED, execute, open_record
 from videomt_bench.runs.record import Record
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.store import Store
 from videomt_bench.sweep.experiment import Experiment
+from videomt_bench.sweep.launch import make_data
+from videomt_bench.sweep.tasks import Task, prepare, run_tasks, segmenter_tasks
 from videomt_bench.sweep.watch import View
-
-FAILED = ("failed", "out_of_memory", "timed_out", "preempted")
-
-
-@dataclass
-class Task:
-    """Some stages of one run, as one process."""
-
-    spec: RunSpec
-    stage_names: tuple[str, ...]
-    stage_id: str
-    """Whose work folder tells the progress."""
-    needs: str | None = None
-    """A stage that must have ended before, if it is among the tasks."""
-    job: Any = field(default=None, repr=False)
 
 
 def run_job(spec: dict[str, Any], results: str, names: Sequence[str]) -> str:
@@ -54,6 +38,8 @@ def run_local(
     view: View,
     redo: Sequence[str] = (),
     names: Sequence[str] = stages.STAGES,
+    mode: str = "retry",
+    states: Sequence[str] = (),
 ) -> list[Record]:
     """Run everything that is not done yet and return the records of all runs.
 
@@ -64,60 +50,26 @@ def run_local(
         view: shows the progress.
         redo: of "evaluate" and "cost", the stages to do again where they are done.
         names: the stages to do; ("cost",) needs neither data nor weights.
+        mode: one of ``tasks.MODES``.
+        states: of the runs to take; empty for all.
 
     Raises:
         videomt_bench.errors.BenchError: something is wrong before anything has started.
     """
-    store = Store(results)
-    specs = experiment.runs()
-    for name in names:
-        if name not in stages.STAGES:
-            raise unknown("stage", name, stages.STAGES)
-    for spec in specs:
-        stages.check(spec, store, names)
-    for spec in specs:
-        forget(spec, store, redo)
-    if stages.needs_data(names):
-        _prepare(specs, view)
-    training = _segmenters(specs, store) if "segmenter" in names else []
+    store, runs = Store(results), experiment.runs()
+    specs = prepare(runs, store, names, mode, redo, states)
+    if specs and stages.needs_data(names):
+        make_data(specs, view)
+    training = segmenter_tasks(specs, store) if "segmenter" in names else []
     if clips := tuple(name for name in ("video", "evaluate") if name in names):
-        training += _runs(specs, store, clips)
+        training += run_tasks(specs, store, clips)
     _launch(training, "training and evaluation", jobs, store, view)
     if "cost" in names:
-        alone = len(names) == 1
-        _launch(_runs(specs, store, ("cost",), alone), "cost, one at a time", 1, store, view)
-    return [open_record(spec, store) for spec in specs]
-
-
-def _prepare(specs: Sequence[RunSpec], view: View) -> None:
-    for dataset in {s.dataset.name: s.dataset for s in specs}.values():
-        with view.bar(f"data {dataset.name}") as report:
-            stages.prepare_data(dataset, report)
-
-
-def _segmenters(specs: Sequence[RunSpec], store: Store) -> list[Task]:
-    tasks: dict[str, Task] = {}
-    for spec in specs:
-        stage_id = spec.segmenter_id(load_variant(spec.variant))
-        wanted = open_record(spec, store).state != "completed"
-        if wanted and store.stage(stage_id).done("segmenter") is None:
-            tasks.setdefault(stage_id, Task(spec, ("segmenter",), stage_id))
-    return list(tasks.values())
-
-
-def _runs(
-    specs: Sequence[RunSpec], store: Store, names: tuple[str, ...], alone: bool = False
-) -> list[Task]:
-    """What is to do of these stages; the cost of a run that failed before is not, unless alone."""
-    wanted = []
-    for spec in specs:
-        done = open_record(spec, store).stages
-        needs = set(names) - set(done)
-        ready = alone or "cost" not in names or "evaluate" in done
-        if needs and ready:
-            segmenter = spec.segmenter_id(load_variant(spec.variant))
-            wanted.append(Task(spec, names, spec.run_id, segmenter))
-    return wanted
+        # the cost of a run that failed is left out, unless cost is all that is asked for
+        wait_for = None if len(names) == 1 else "evaluate"
+        cost = run_tasks(specs, store, ("cost",), wait_for)
+        _launch(cost, "cost, one at a time", 1, store, view)
+    return [open_record(spec, store) for spec in runs]
 
 
 def _launch(wave: list[Task], title: str, width: int, store: Store, view: View) -> None:

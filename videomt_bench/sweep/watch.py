@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -145,6 +146,36 @@ class _Plain:
         eta = f", about {spent / share * (1 - share):.0f} s left" if 0 < share < 1 else ""
         counts = f"[{elapsed:4.0f} s] {self.done}/{self.total} done{eta} · "
         self.console.print(counts + text, markup=False, highlight=False, soft_wrap=True)
+
+
+Shown = TypeVar("Shown")
+
+
+def keep_showing(
+    look: Callable[[], Shown],
+    table: Callable[[Shown, int | None], RenderableType],
+    console: Console,
+    seconds: float,
+) -> Shown:
+    """Show a status again and again until nothing runs or waits; returns the last one.
+
+    Args:
+        look: makes a status, which has ``rows`` with a ``state``.
+        table: shows one, in so many lines.
+        console: on a terminal the table stays in place.
+        seconds: between two looks.
+    """
+    lines = max(5, console.height - 8) if console.is_terminal else None
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            found = look()
+            if console.is_terminal:
+                live.update(table(found, lines), refresh=True)
+            if not any(row.state in ("running", "waiting") for row in found.rows):  # type: ignore[attr-defined]
+                break
+            time.sleep(seconds)
+    console.print(table(found, None))
+    return found
 
 
 def _loss(state: dict[str, Any]) -> str:

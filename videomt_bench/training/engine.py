@@ -41,6 +41,7 @@ from videomt_bench.training.hooks import (
 from videomt_bench.training.layers import LossSettings
 from videomt_bench.training.losses import clip_losses
 from videomt_bench.training.optim import OptimSettings, build_optimizer
+from videomt_bench.training.stopping import StopHook, after_iterations
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -241,6 +242,7 @@ def train(
     Raises:
         BenchError: settings that do not fit the model, the processes or the device, a checkpoint
             that cannot be read or written, losses or weights that are not finite.
+        Preempted: the process was asked to end; a checkpoint of that iteration is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if get_rank() == 0:
@@ -248,7 +250,7 @@ def train(
     shares = split_batch(settings.batch, get_world_size(), settings.per_device)
     if is_distributed() and next(model.parameters()).device.type == "cuda":
         synchronize_batch_norm(model)
-    with freeze(model, settings.frozen) as frozen:
+    with freeze(model, settings.frozen) as frozen, after_iterations():
         _runner(model, frozen, clips, settings, folder, seed, report, *shares).train()
     return model
 
@@ -305,6 +307,7 @@ def _runner(
             IterationHook(settings, accumulation, seed),
             ProgressHook(report, settings.iterations, accumulation, folder / LOSSES),
             CheckpointHook(folder, settings.checkpoint_interval, accumulation),
+            StopHook(folder, accumulation),
         ],
         load_from=str(checkpoint) if resume else None,
         resume=resume,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import all_reduce, get_rank, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -68,11 +68,11 @@ class CheckpointHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         if (batch_idx + 1) % self.interval == 0 and batch_idx + 1 < runner.max_iters:
-            _check_weights(runner, (batch_idx + 1) // self.accumulation)
+            check_weights(runner, (batch_idx + 1) // self.accumulation)
             save_checkpoint(runner, self.folder)
 
     def after_train(self, runner: Runner) -> None:
-        _check_weights(runner, runner.iter // self.accumulation)
+        check_weights(runner, runner.iter // self.accumulation)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["meta"]["iter"] *= self.accumulation
@@ -113,6 +113,8 @@ class ProgressHook(Hook):
         losses = {name: float(value.detach()) for name, value in (outputs or {}).items()}
         if not all(map(math.isfinite, losses.values())):
             raise BenchError(f"the loss is not a finite number at iteration {step}: {losses}")
+        if logged and is_distributed():
+            losses = _mean_over_processes(losses)
         if get_rank() != 0:
             return
         if logged:
@@ -120,6 +122,12 @@ class ProgressHook(Hook):
                 file.write(json.dumps({"step": step, **losses}) + "\n")
         if due:
             self.report(step, self.total, losses)
+
+
+def _mean_over_processes(losses: dict[str, float]) -> dict[str, float]:
+    values = torch.tensor([losses[name] for name in sorted(losses)])
+    all_reduce(values, "mean")
+    return dict(zip(sorted(losses), values.tolist(), strict=True))
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -145,7 +153,8 @@ def save_checkpoint(runner: Runner, folder: Path) -> None:
         raise BenchError(f"cannot write {folder / CHECKPOINT}: {reason}") from None
 
 
-def _check_weights(runner: Runner, step: int) -> None:
+def check_weights(runner: Runner, step: int) -> None:
+    """Raises BenchError: a weight is not a finite number."""
     if not all(parameter.isfinite().all() for parameter in runner.model.parameters()):
         raise BenchError(
             f"the weights are not finite numbers after iteration {step}; "

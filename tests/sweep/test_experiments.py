@@ -1,0 +1,197 @@
+"""The shipped experiments: every one loads, plans and knows its published numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import micro_settings
+
+from videomt_bench.errors import BenchError
+from videomt_bench.report.published import load_published, published_cells
+from videomt_bench.report.table import build_tables
+from videomt_bench.sweep.experiment import Experiment, experiment_names, load_experiment
+from videomt_bench.sweep.plan import plan
+
+TABLES = {"propagation", "trackers", "segmenters", "pretraining", "scale", "vis", "vps", "vss"}
+TINY = "vit_tiny_conv_patch8"
+PROPAGATION = (
+    "from videomt_bench.models import EoMT, QueryPropagation, Variant\n"
+    "VARIANT = Variant('Propagated later', EoMT.from_spec, QueryPropagation)\n"
+)
+
+
+def test_there_is_one_per_table_and_none_for_the_shared_parts() -> None:
+    assert TABLES | {"demo"} <= set(experiment_names())
+    assert not {"_base", "cavis", "ytvis_2019"} & set(experiment_names())
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_it_loads_and_plans_with_unique_runs(name: str, tmp_path: Path) -> None:
+    loaded = load_experiment(name)
+    runs = loaded.runs()
+    assert runs
+    assert set(Counter(run.run_id for run in runs).values()) == {1}
+    found = plan(loaded, tmp_path / "results", {}, ask_slurm=False)
+    assert [run.run_id for run in found.runs] == [run.run_id for run in runs]
+    assert all(stage.jobs and stage.total_hours > 0 for stage in found.stages)
+    assert all(stage.memory_gib > 0 for stage in found.stages)
+    assert {problem.split(" ")[0] for problem in found.problems} <= {"no"}  # no split of the data
+    for line in found.missing:
+        assert "does not exist yet" in line or "yet:" in line
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_every_row_has_published_numbers(name: str) -> None:
+    loaded = load_experiment(name)
+    rows = loaded.rows()["rows"]
+    assert len(rows) == len(loaded.cells()) * (len(loaded.datasets) if name == "vis" else 1)
+    for row in rows:
+        table = load_published(row.get("table", loaded.published))
+        cells = published_cells(table, row.get("published", row["variant"]), row.get("setting"))
+        assert cells, row
+        assert all(cell.source for cell in cells.values())
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_planned_variants_have_published_numbers_too(name: str) -> None:
+    loaded = load_experiment(name)
+    known = set(load_published(loaded.published or "")["row"])
+    for variant in loaded.planned_variants:
+        assert loaded.changes.get(variant, {}).get("published", variant) in known
+
+
+def test_the_same_run_of_two_tables_is_one_run() -> None:
+    last = {
+        name: next(r.run_id for r in load_experiment(name).runs() if r.variant == "step6_videomt")
+        for name in experiment_names()
+        if name in {"propagation", "trackers", "segmenters", "scale", "vis", "ablation"}
+    }
+    assert len(set(last.values())) == 1, last
+    assert len(last) >= 5
+
+
+def test_a_planned_variant_joins_once_it_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = ["step5_propagation", "later", "step6_videomt"]
+    loaded = demo(tmp_path, variants=variants, planned_variants=["later"])
+    before = [run.run_id for run in loaded.runs()]
+    assert loaded.missing() == ["the variant 'later' does not exist yet"]
+    (tmp_path / "later.py").write_text(PROPAGATION)
+    monkeypatch.setenv("VIDEOMT_BENCH_VARIANTS", str(tmp_path))
+    assert [run.variant for run in loaded.runs()] == variants
+    assert [r.run_id for r in loaded.runs() if r.variant != "later"] == before
+    assert loaded.missing() == []
+    assert [row["label"] for row in loaded.rows()["rows"]][1] == "Propagated later"
+
+
+def test_an_encoder_that_cannot_be_built_yet_is_missing_with_its_reason() -> None:
+    settings = {"planned_encoders": ["vit_x"], "encoders": [dict(name="vit_x"), dict(name=TINY)]}
+    loaded = load_experiment("demo", settings)
+    assert {r.encoder.name for r in loaded.runs()} == {TINY}
+    (line,) = loaded.missing()
+    assert line.startswith("the encoder 'vit_x' cannot be built yet: unknown encoder 'vit_x'")
+
+
+def test_the_data_set_decides_recipe_and_cost() -> None:
+    runs = {run.dataset.name: run for run in load_experiment("vis").runs()}
+    assert runs["ytvis_2019"].recipe.test.short_side == 448
+    assert runs["ovis"].recipe.test.short_side == 544
+    assert runs["ovis"].recipe.test.top_k == 20
+    assert runs["ovis"].cost.input == (544, 992)
+    assert runs["ovis"].recipe.video == runs["ytvis_2019"].recipe.video
+
+
+def test_a_report_has_the_numbers_of_each_data_set(tmp_path: Path) -> None:
+    tables = build_tables(tmp_path, load_experiment("vis").rows())
+    assert len(tables) == 3
+    found = {table.rows[0].published["AP"].text for table in tables}
+    assert {"68.6", "63.1", "52.5"} == {
+        row.published["AP"].text
+        for table in tables
+        for row in table.rows
+        if row.variant == "step6_videomt" and "DINOv2" in row.label
+    }
+    assert len(found) == 3
+
+
+def test_a_selected_data_set_keeps_its_own_settings() -> None:
+    loaded = load_experiment("vis").select(datasets=("ovis",))
+    assert {run.recipe.test.short_side for run in loaded.runs()} == {544}
+    assert load_experiment("vis").select(datasets=("ytvis_2021",)).runs()
+
+
+def demo(tmp_path: Path, **settings: Any) -> Experiment:
+    return load_experiment("demo", micro_settings(tmp_path, **settings))
+
+
+def test_a_variant_can_differ_on_one_data_set(tmp_path: Path) -> None:
+    there = {"micro": {"test": {"short_side": 32}}}
+    changes = {"step6_videomt": {"recipe": {"test": {"short_side": 40}}, "datasets": there}}
+    dataset = micro_settings(tmp_path)["datasets"][0]
+    datasets = [dataset, dict(dataset, name="second")]
+    loaded = demo(tmp_path, changes=changes, datasets=datasets)
+    sides = {
+        run.dataset.name: run.recipe.test.short_side
+        for run in loaded.runs()
+        if run.variant == "step6_videomt"
+    }
+    assert sides == {"micro": 32, "second": 40}
+    (alone,) = {
+        run.recipe.test.short_side
+        for run in loaded.select(datasets=("second",)).runs()
+        if run.variant == "step6_videomt"
+    }
+    assert alone == 40
+    with pytest.raises(BenchError, match=r"unknown data set in changes\.step6_videomt 'mikro'"):
+        demo(tmp_path, changes={"step6_videomt": {"datasets": {"mikro": {}}}})
+
+
+def test_only_keeps_a_variant_to_some_encoders(tmp_path: Path) -> None:
+    encoders = [
+        dict(name=TINY, image_size=48, patch_size=8),
+        dict(name="vit_tiny_patch16_224", image_size=48),
+    ]
+    changes = {"step6_videomt": {"only": [TINY]}}
+    runs = demo(tmp_path, encoders=encoders, changes=changes).runs()
+    assert {r.encoder.name for r in runs if r.variant == "step6_videomt"} == {TINY}
+    assert len({r.encoder.name for r in runs if r.variant == "step5_propagation"}) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"changes": {"step6_videomtt": {}}}, "unknown variant in changes 'step6_videomtt'"),
+        (
+            {"changes": {"step6_videomt": {"only": ["vit_x"]}}},
+            "unknown encoder in changes.step6_videomt 'vit_x'",
+        ),
+        ({"dataset_changes": {"macro": {}}}, "unknown data set in dataset_changes 'macro'"),
+        (
+            {"dataset_changes": {"micro": {"recipes": {}}}},
+            "unknown key in dataset_changes.micro 'recipes'; did you mean 'recipe'",
+        ),
+        ({"planned_variant": ["x"]}, "unknown key in demo 'planned_variant'"),
+    ],
+)
+def test_a_typo_is_one_sentence(tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BenchError, match=sentence) as caught:
+        demo(tmp_path, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_typo_in_a_change_of_a_data_set(tmp_path: Path) -> None:
+    changes = {"micro": {"recipe": {"video": {"frame": 2}}}}
+    with pytest.raises(BenchError, match=r"demo\.dataset_changes\.micro\.recipe\.video 'frame'"):
+        demo(tmp_path, dataset_changes=changes).runs()
+
+
+def test_a_variant_that_is_not_planned_must_exist(tmp_path: Path) -> None:
+    found = plan(demo(tmp_path, variants=["step6_videomtt"]), tmp_path / "results")
+    (problem,) = found.problems
+    assert problem.startswith("unknown variant 'step6_videomtt'; did you mean 'step6_videomt'")
+    assert not found.missing
