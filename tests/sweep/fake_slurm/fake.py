@@ -99,8 +99,9 @@ def srun(arguments: list[str]) -> int:
     while arguments[0].startswith("--"):
         name = arguments.pop(0)
         if name in ("--output", "--error"):
-            files[name] = open(expand(arguments.pop(0), job), "ab")
-    return subprocess.call(arguments, stdout=files["--output"], stderr=files["--error"])
+            files[name] = Path(expand(arguments.pop(0), job))
+    with files["--output"].open("ab") as out, files["--error"].open("ab") as err:
+        return subprocess.call(arguments, stdout=out, stderr=err)
 
 
 def squeue(arguments: list[str]) -> int:
