@@ -200,5 +200,5 @@ def _finish(record: Record, as_json: bool) -> None:
     emit(record.to_json(), as_json)
     if record.state == "failed":
         fail(record.reason or "the run failed")
-    if record.state not in ("completed", "running"):
+    if record.state not in ("completed", "planned"):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,6 +82,23 @@ def measure_cost(
     components = combine(count_parameters(model), counted, times)
     cost["components"] = {name: values.to_json() for name, values in components.items()}
     return cost
+
+
+def count_cost(build: Callable[[], VideoSegmenter], height: int, width: int) -> dict[str, Any]:
+    """As ``measure_cost`` with nothing timed; no weight is made where shapes are enough.
+
+    Args:
+        build: makes the model.
+        height, width: of a frame, in pixels.
+    """
+    options: dict[str, Any] = {"device": "cpu", "time": False}
+    try:
+        with torch.device("meta"):
+            model = build().eval()
+        return measure_cost(model, height, width, **options)
+    # whatever goes wrong without values is tried again with them, and reported from there
+    except Exception:
+        return measure_cost(build().eval(), height, width, **options)
 
 
 def _time(

@@ -32,6 +32,8 @@ class EmbeddingMatching(Tracker):
     Training with per-frame matching does not see the order of queries, so it is left as it is then.
     """
 
+    component = "tracker"
+
     def __init__(self, sizes: SlotSizes | None = None) -> None:
         super().__init__()
 

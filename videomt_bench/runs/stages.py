@@ -6,13 +6,14 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
 
-from videomt_bench.cost.measure import measure_cost
+from videomt_bench.cost.measure import count_cost, measure_cost
 from videomt_bench.data.clips import TrainClips
 from videomt_bench.data.coco import CocoIndex
 from videomt_bench.data.generate import make_ytvis
@@ -160,20 +161,22 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
     folder.report("cost", 0, 1, {})
     start = time.monotonic()
     sizes = replace(spec.model(), encoder=replace(spec.encoder, weights=None))
-    model = load_variant(spec.variant).build(sizes).eval()
+    build = partial(load_variant(spec.variant).build, sizes)
     height, width = spec.cost.input
-    values = measure_cost(
-        model,
-        height,
-        width,
-        frames=spec.cost.frames,
-        warmup=spec.cost.warmup,
-        device=spec.cost.device,
-        precision=spec.cost.precision,
-        compile_mode=spec.cost.compile,
-        source=spec.cost.source,
-        time=spec.cost.frames > 0,
-    )
+    if spec.cost.frames == 0:
+        values = count_cost(build, height, width)
+    else:
+        values = measure_cost(
+            build().eval(),
+            height,
+            width,
+            frames=spec.cost.frames,
+            warmup=spec.cost.warmup,
+            device=spec.cost.device,
+            precision=spec.cost.precision,
+            compile_mode=spec.cost.compile,
+            source=spec.cost.source,
+        )
     folder.report("cost", 1, 1, {})
     return StageResult(spec.run_id, "completed", time.monotonic() - start), values
 
