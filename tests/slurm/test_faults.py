@@ -1,6 +1,6 @@
 """What goes wrong on a cluster, done to a real SLURM: nothing finished is lost, no run hangs.
 
-The loss of work is at most the interval of checkpoints, and none where the process was asked to end.
+The loss of work is at most the interval of checkpoints; none where the process was asked to end.
 """
 
 from __future__ import annotations
