@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
 from videomt_bench.evaluation.stream import InferenceSettings
-from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant
+from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
 from videomt_bench.runs.config import build, digest, to_dict
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
 
@@ -86,10 +88,19 @@ class RunSpec:
     threads: int = field(default=0, metadata=NOT_IN_ID)
     """CPU threads of a job; 0 leaves torch's choice."""
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Variant and seed in words, the rest as a hash of the fields that change the result."""
         return f"{self.variant}-s{self.seed}-{digest(self)}"
+
+    @cached_property
+    def segmenter_stage(self) -> str:
+        """The image-level stage that the run's video training starts from.
+
+        Raises:
+            BenchError: there is no such variant.
+        """
+        return self.segmenter_id(load_variant(self.variant))
 
     def segmenter_id(self, variant: Variant) -> str:
         """The image-level stage; the same for all variants with one segmenter."""
@@ -114,7 +125,11 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The specification as JSON values."""
-        return to_dict(self)
+        return json.loads(self._text)
+
+    @cached_property
+    def _text(self) -> str:
+        return json.dumps(to_dict(self))
 
     @staticmethod
     def from_json(data: Any, where: str = "run") -> RunSpec:

@@ -37,8 +37,9 @@ class Experiment:
     ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed
     settings), ``datasets`` (by name, changed settings of its recipe there), ``encoders`` (by the
     name of an encoder of the grid, its changed settings), ``only`` (the encoders of the grid that
-    it runs with) and ``published`` (its row in the published table). ``dataset_changes`` is what single data sets
-    have otherwise: ``recipe``, ``cost`` and ``title``; a variant's changes come after them.
+    it runs with) and ``published`` (its row in the published table). ``dataset_changes`` is what
+    single data sets have otherwise: ``recipe``, ``cost`` and ``title``; a variant's changes come
+    after them.
 
     ``planned_variants`` and ``planned_encoders`` name those of the grid that may not exist yet: as
     long as they do not, they are left out and ``missing`` names them, as it does

@@ -18,7 +18,6 @@ from videomt_bench.runs.store import Store
 from videomt_bench.sweep import slurm
 from videomt_bench.sweep.ledger import Job, Ledger
 from videomt_bench.sweep.slurm import JobState
-from videomt_bench.sweep.tasks import segmenter_of
 
 NO_MEMORY = (
     "oom_kill",
@@ -38,6 +37,8 @@ class Jobs:
     all: list[Job]
     states: dict[str, JobState]
     answers: bool
+    finished: dict[str, Record]
+    """The records of complete runs, of which nothing was asked."""
 
     def live(self) -> dict[tuple[str, str], Job]:
         """(stage id or run id, stage name) -> the job that will do it or does it."""
@@ -52,12 +53,14 @@ class Jobs:
 
 def look_up(ledger: Ledger, specs: Sequence[RunSpec], store: Store) -> Jobs:
     """Ask SLURM, with one ``squeue`` and one ``sacct`` at most, for the jobs of unfinished runs."""
-    open_runs = {s.run_id for s in specs if _unfinished(store, s)}
-    segmenters = {segmenter_of(s) for s in specs if s.run_id in open_runs}
+    records = {spec.run_id: store.load(spec.run_id) for spec in specs}
+    finished = {i: r for i, r in records.items() if r is not None and r.state == "completed"}
+    open_runs = {run_id for run_id in records if run_id not in finished}
+    segmenters = {s.segmenter_stage for s in specs if s.run_id in open_runs}
     jobs = [j for j in ledger.jobs() if j.run_id in open_runs or j.stage_id in segmenters]
     ids = [job.id for job in jobs]
     if not ids:
-        return Jobs([], {}, True)
+        return Jobs([], {}, True, finished)
     queued = slurm.queue(ids)
     states = dict(queued or {})
     rest = [job_id for job_id in ids if job_id not in states]
@@ -67,21 +70,21 @@ def look_up(ledger: Ledger, specs: Sequence[RunSpec], store: Store) -> Jobs:
             states[job_id] = ended[job_id]
         elif queued is not None:
             states[job_id] = JobState("GONE")
-    return Jobs(jobs, states, queued is not None or ended is not None)
+    return Jobs(jobs, states, queued is not None or ended is not None, finished)
 
 
-def settle(specs: Sequence[RunSpec], store: Store, jobs: Jobs, ledger: Ledger) -> None:
-    """Write the reason into the record of every run that was lost.
+def settle(specs: Sequence[RunSpec], store: Store, jobs: Jobs, ledger: Ledger) -> dict[str, Record]:
+    """Write the reason into the record of every run that was lost; returns all records by id.
 
     ``jobs`` must have been asked for before: a record read later than the end of its job is final.
     """
     live = {owner for owner, _ in jobs.live()}
     owned = by_owner(jobs)
+    records = {s.run_id: jobs.finished.get(s.run_id) or open_record(s, store) for s in specs}
     for spec in specs:
-        segmenter = segmenter_of(spec)
+        record, segmenter = records[spec.run_id], spec.segmenter_stage
         if spec.run_id in live or segmenter in live:
             continue
-        record = open_record(spec, store)
         if record.state not in ("planned", "running", "preempted"):
             continue
         own = [*owned.get(segmenter, ()), *owned.get(spec.run_id, ())]
@@ -92,6 +95,7 @@ def settle(specs: Sequence[RunSpec], store: Store, jobs: Jobs, ledger: Ledger) -
                 store.save(record)
             except BenchError:
                 continue  # a reader from another machine may not be able to write
+    return records
 
 
 def _fate(
@@ -125,11 +129,6 @@ def by_owner(jobs: Jobs) -> dict[str, list[Job]]:
         for owner in {job.run_id, job.stage_id}:
             found.setdefault(owner, []).append(job)
     return found
-
-
-def _unfinished(store: Store, spec: RunSpec) -> bool:
-    record = store.load(spec.run_id)
-    return record is None or record.state != "completed"
 
 
 def first_undone(record: Record, jobs: Sequence[Job], segmenter_done: bool) -> Job | None:

@@ -20,7 +20,7 @@ from videomt_bench.sweep.fate import look_up, settle
 from videomt_bench.sweep.job import run_job
 from videomt_bench.sweep.ledger import Array, Job, Ledger
 from videomt_bench.sweep.snapshot import take_snapshot
-from videomt_bench.sweep.tasks import Task, prepare, run_tasks, segmenter_of, segmenter_tasks
+from videomt_bench.sweep.tasks import Task, prepare, run_tasks, segmenter_tasks
 from videomt_bench.sweep.watch import View
 
 EXECUTORS = ("local", "slurm", "debug")
@@ -156,7 +156,7 @@ def _after(
 ) -> list[str]:
     """The arrays and jobs that must have ended before these tasks start."""
     first = stages.STAGES.index(tasks[0].stage_names[0])
-    wanted = {t.spec.run_id for t in tasks} | {segmenter_of(t.spec) for t in tasks}
+    wanted = {t.spec.run_id for t in tasks} | {t.spec.segmenter_stage for t in tasks}
     ids = {
         array.job_ids[0].partition("_")[0]
         for array in arrays

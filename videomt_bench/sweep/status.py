@@ -10,7 +10,6 @@ from typing import Any
 
 from videomt_bench.runs import stages
 from videomt_bench.runs.claim import STALE
-from videomt_bench.runs.execute import open_record
 from videomt_bench.runs.record import Record
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.store import Store
@@ -18,7 +17,7 @@ from videomt_bench.sweep import slurm
 from videomt_bench.sweep.experiment import Experiment
 from videomt_bench.sweep.fate import Jobs, by_owner, first_undone, look_up, settle
 from videomt_bench.sweep.ledger import Job, Ledger
-from videomt_bench.sweep.tasks import BROKEN, segmenter_of
+from videomt_bench.sweep.tasks import BROKEN
 
 LOG_LINES = 5
 
@@ -74,21 +73,25 @@ def status(experiment: Experiment, results: Path) -> Status:
     """
     store, ledger, specs = Store(results), Ledger(results), experiment.runs()
     jobs = look_up(ledger, specs, store)
-    settle(specs, store, jobs, ledger)
+    records = settle(specs, store, jobs, ledger)
     live = jobs.live()
     owned = by_owner(jobs)
     segmenters: dict[str, bool] = {}
     for spec in specs:
-        name = segmenter_of(spec)
+        name = spec.segmenter_stage
         if name not in segmenters:
             segmenters[name] = store.stage(name).done("segmenter") is not None
-    rows = [_row(spec, store, jobs, live, segmenters, ledger, owned) for spec in specs]
+    rows = [
+        _row(spec, records[spec.run_id], store, jobs, live, segmenters, ledger, owned)
+        for spec in specs
+    ]
     _hasten(rows, jobs)
     return Status(rows, jobs.answers if jobs.all else None)
 
 
 def _row(
     spec: RunSpec,
+    record: Record,
     store: Store,
     jobs: Jobs,
     live: Mapping[tuple[str, str], Job],
@@ -96,8 +99,7 @@ def _row(
     ledger: Ledger,
     owned: Mapping[str, Sequence[Job]],
 ) -> Row:
-    record = open_record(spec, store)
-    segmenter = segmenter_of(spec)
+    segmenter = spec.segmenter_stage
     row = Row(spec.run_id, record.state, {}, reason=record.reason, metric=_scores(record))
     for name in stages.STAGES:
         owner = segmenter if name == "segmenter" else spec.run_id

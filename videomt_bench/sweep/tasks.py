@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models import load_variant
 from videomt_bench.runs import stages
 from videomt_bench.runs.execute import forget, open_record
 from videomt_bench.runs.record import State
@@ -32,18 +31,13 @@ class Task:
     job: Any = field(default=None, repr=False)
 
 
-def segmenter_of(spec: RunSpec) -> str:
-    """The stage that a run's video training starts from."""
-    return spec.segmenter_id(load_variant(spec.variant))
-
-
 def segmenter_tasks(
     specs: Sequence[RunSpec], store: Store, busy: Collection[str] = ()
 ) -> list[Task]:
     """The segmenters that runs wait for, each once; those ``busy`` are in a queue already."""
     tasks: dict[str, Task] = {}
     for spec in specs:
-        stage_id = segmenter_of(spec)
+        stage_id = spec.segmenter_stage
         if stage_id in tasks or stage_id in busy:
             continue
         wanted = open_record(spec, store).state != "completed"
@@ -60,7 +54,7 @@ def run_tasks(
     for spec in specs:
         done = open_record(spec, store).stages
         if set(names) - set(done) and (wait_for is None or wait_for in done):
-            wanted.append(Task(spec, names, spec.run_id, segmenter_of(spec)))
+            wanted.append(Task(spec, names, spec.run_id, spec.segmenter_stage))
     return wanted
 
 
@@ -112,7 +106,7 @@ def _forget_all(specs: Sequence[RunSpec], store: Store) -> None:
     Raises:
         BenchError: a process works on one of them.
     """
-    folders = {*(s.run_id for s in specs), *(segmenter_of(s) for s in specs)}
+    folders = {*(s.run_id for s in specs), *(s.segmenter_stage for s in specs)}
     for name in sorted(folders):
         if store.stage(name).is_owned():
             raise BenchError(f"a process works on {name}; cancel it before forcing it anew")

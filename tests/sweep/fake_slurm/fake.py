@@ -99,9 +99,9 @@ def srun(arguments: list[str]) -> int:
     while arguments[0].startswith("--"):
         name = arguments.pop(0)
         if name in ("--output", "--error"):
-            files[name] = Path(expand(arguments.pop(0), job))
-    with files["--output"].open("ab") as out, files["--error"].open("ab") as err:
-        return subprocess.call(arguments, stdout=out, stderr=err)
+            files[name] = expand(arguments.pop(0), job)
+    with open(files["--output"], "ab") as output, open(files["--error"], "ab") as error:
+        return subprocess.call(arguments, stdout=output, stderr=error)
 
 
 def squeue(arguments: list[str]) -> int:
