@@ -20,6 +20,7 @@ from videomt_bench.report.display import (
 from videomt_bench.report.protocol import (
     CostCell,
     cost_cell,
+    kernels,
     most_frequent,
     uncounted,
     words,
@@ -153,6 +154,8 @@ def _cost_column(rows: Sequence[Row], metric: str, notes: Notes) -> tuple[Column
         marks = _cost_marks(cell, metric, header, notes)
         if metric == "gmacs" and (names := uncounted(row)):
             marks.append(notes.letter(f"without the uncounted operators {', '.join(names)}"))
+        if metric.startswith("fps_") and (names := kernels(row)):
+            marks.append(notes.letter(f"deformable attention by {', '.join(names)}"))
         shown.append(Cell(text, tuple(marks)))
     return column, shown
 

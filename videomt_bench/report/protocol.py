@@ -15,8 +15,9 @@ PLAIN = ("device", "precision", "input", "compile")
 CLOCKS = {"fps_model": "clock: model only", "fps_end_to_end": "clock: end to end"}
 COUNTING = ("input", "batch", "classes", "queries", "counter")
 """Fields that change a count of operations; the device and the clock do not."""
-NOT_TIMING = ("clock", "counter", "memory")
-"""Fields that say nothing of frames per second; the clock is in the column's title."""
+NOT_TIMING = ("clock", "counter", "memory", "deformable_attention")
+"""Fields that say nothing of frames per second, or are a part's own: which kernel its deformable
+attention has is a note of the cell. The clock is in the column's title."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ def cost_cell(row: Row, metric: str) -> CostCell | None:
     values = by_protocol[protocol]
     dropped = sum(len(v) for v in by_protocol.values()) - len(values)
     return CostCell(sum(values) / len(values), protocol, len(values), dropped)
+
+
+def kernels(row: Row) -> list[str]:
+    """The kernels of deformable attention that the row was timed with."""
+    protocols = [r.cost.get("protocol") for r in row.records if r.cost is not None]
+    found = [p.get("deformable_attention") for p in protocols if isinstance(p, Mapping)]
+    return sorted({str(name) for name in found if name})
 
 
 def uncounted(row: Row) -> list[str]:

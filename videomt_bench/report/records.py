@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videomt_bench.errors import BenchError
+from videomt_bench.report.older import completed
 from videomt_bench.report.statistics import PerVideo
 from videomt_bench.runs.record import Record, read_record
 
@@ -77,6 +78,7 @@ def load_records(folder: Path) -> tuple[list[Record], list[Problem]]:
         except RecursionError:
             problems.append(Problem(path.name, "the JSON is nested too deeply"))
         else:
+            record.spec = completed(record.spec)
             records.append(record)
     return records, problems
 

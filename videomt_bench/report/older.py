@@ -1,0 +1,38 @@
+"""Settings that came after the first records of schema 1, which lack them.
+
+A setting at its default is not part of a run's id, and its default never changes; so what an older
+record lacks has the value below. The settings themselves live in rooms that need torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+_LOSSES = {
+    "identity_weight": 2.0,
+    "identity_cosine_weight": 2.0,
+    "prototype_weight": 2.0,
+    "prototype_cosine_weight": 2.0,
+    "reference_weight": 2.0,
+    "reference_cosine_weight": 2.0,
+    "pseudo_identity": False,
+}
+_TRAIN: dict[str, Any] = {"frozen": [], "guided": 0.5, "losses": _LOSSES}
+ADDED: dict[str, Any] = {
+    "dataset": {"layout": "generated"},
+    "recipe": {"decoder": None, "segmenter": {"train": _TRAIN}, "video": {"train": _TRAIN}},
+}
+"""Nested as in a specification; a table that a record does not have at all stays out."""
+
+
+def completed(spec: Mapping[str, Any], added: Mapping[str, Any] = ADDED) -> dict[str, Any]:
+    """A specification with the settings that it is too old to have."""
+    result = dict(spec)
+    for key, value in added.items():
+        if not isinstance(value, Mapping):
+            result.setdefault(key, deepcopy(value))
+        elif isinstance(result.get(key), Mapping):
+            result[key] = completed(result[key], value)
+    return result
