@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -111,6 +113,34 @@ def test_two_processes_stop_together(sweep: Any, slurm: Any) -> None:
     sweep.tell()
     sweep.wait("completed")
     assert len(sweep.losses()) == 60
+
+
+def test_one_of_two_processes_is_killed(sweep: Any) -> None:
+    """The other one does not wait for ever, and the record has a reason."""
+    sweep.submit(given={"timeout_min": 10, "tasks_per_node": 2})
+    sweep.wait_for_step(7)
+    os.kill(_second_process(sweep), signal.SIGKILL)
+    (row,) = sweep.wait("failed", seconds=120)
+    assert row.reason
+    sweep.tell()
+    sweep.submit(given={"timeout_min": 10, "tasks_per_node": 2}, states=("failed",))
+    sweep.wait("completed")
+    assert [line["step"] for line in sweep.losses()] == list(range(1, 61))
+
+
+def _second_process(sweep: Any) -> int:
+    """The process of rank 1 of the sweep's job."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            ours = str(sweep.results / "work" / "jobs").encode() in words
+            if ours and b"submitit.core._submit" in words and b"SLURM_PROCID=1" in environment:
+                return int(entry.name)
+    raise AssertionError("there is no second process")
 
 
 def _alone(sweep: Any) -> list[dict[str, Any]]:
