@@ -9,16 +9,21 @@ SCENES ?= generated-slots
 RESULTS ?= runs/demo
 REPORTS ?= runs/demo/reports
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-slurm lint bench clean
 
 demo: .venv/.demo
 	$(BIN)/videomt-bench demo --seeds 1-$(SEEDS) --datasets $(SCENES) --results "$(RESULTS)" --reports "$(REPORTS)"
 
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm"
 
 test-slow: .venv/.test
 	$(BIN)/python -m pytest -m slow
+
+# as root on Debian or Ubuntu: installs and starts a SLURM on this machine first
+test-slurm: .venv/.test
+	tests/slurm/start.sh
+	$(BIN)/python -m pytest tests/slurm -m slurm
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,12 @@ from videomt_bench.sweep.ledger import Ledger
 
 
 def ended(slurm: Any, job: str) -> list[tuple[str, str, str]]:
-    """(state, start, end) of the tasks of a job."""
-    done = slurm("sacct", "-n", "-P", "-X", "-j", job, "-o", "State,Start,End")
+    """(state, start, end) of the tasks of a job, once the accounting knows their ends."""
+    for _ in range(30):
+        done = slurm("sacct", "-n", "-P", "-X", "-j", job, "-o", "State,Start,End")
+        if "RUNNING" not in done.stdout:
+            break
+        time.sleep(1)
     return [tuple(line.split("|")) for line in done.stdout.splitlines()]
 
 
@@ -76,16 +83,23 @@ def test_two_sweeps_at_once(sweep: Any) -> None:
 
 
 def test_two_processes_train_as_one(sweep: Any) -> None:
-    """Losses of two processes (gloo) and of one, at the same effective batch (1e-4)."""
+    """Losses of two processes (gloo) and of one, at the same effective batch (1e-4).
+
+    All videos have two objects: the loss of classes is a weighted mean over the clips of a process,
+    as in the published code, which is the mean over all clips where the weights are the same.
+    """
     sweep.tell("same_points")
+    (dataset,) = sweep.settings["datasets"]
+    alike = dict(objects=[2, 2], late=0.0, early=0.0, gap=0.0)
+    splits = [{**split, "physics": alike} for split in dataset["generate"]]
+    sweep.settings["datasets"] = [{**dataset, "generate": splits}]
     sweep.settings["recipe.video.train.iterations"] = 8
     given = {"timeout_min": 10, "tasks_per_node": 2}
     arrays = sweep.submit(given=given)
     names = [array.stage_names[0] for array in arrays]
     assert names == ["segmenter", "video", "evaluate", "cost"]
     sweep.wait("completed")
-    alone = _alone(sweep)
-    ours, theirs = sweep.losses(), alone
+    ours, theirs = sweep.losses(), _alone(sweep)
     assert [line["step"] for line in ours] == list(range(1, 9))
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=1e-4)
@@ -99,6 +113,34 @@ def test_two_processes_stop_together(sweep: Any, slurm: Any) -> None:
     sweep.tell()
     sweep.wait("completed")
     assert len(sweep.losses()) == 60
+
+
+def test_one_of_two_processes_is_killed(sweep: Any) -> None:
+    """The other one does not wait for ever, and the record has a reason."""
+    sweep.submit(given={"timeout_min": 10, "tasks_per_node": 2})
+    sweep.wait_for_step(7)
+    os.kill(_second_process(sweep), signal.SIGKILL)
+    (row,) = sweep.wait("failed", seconds=120)
+    assert row.reason
+    sweep.tell()
+    sweep.submit(given={"timeout_min": 10, "tasks_per_node": 2}, states=("failed",))
+    sweep.wait("completed")
+    assert [line["step"] for line in sweep.losses()] == list(range(1, 61))
+
+
+def _second_process(sweep: Any) -> int:
+    """The process of rank 1 of the sweep's job."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            ours = str(sweep.results / "work" / "jobs").encode() in words
+            if ours and b"submitit.core._submit" in words and b"SLURM_PROCID=1" in environment:
+                return int(entry.name)
+    raise AssertionError("there is no second process")
 
 
 def _alone(sweep: Any) -> list[dict[str, Any]]:

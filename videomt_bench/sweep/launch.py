@@ -87,19 +87,6 @@ def submit(experiment: Experiment, results: Path, request: Request, view: View) 
     return arrays
 
 
-def plan_parameters(
-    experiment: Experiment, names: Sequence[str], given: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """What submitit is told for each stage of the first run, by its names for all clusters."""
-    specs = experiment.runs()
-    common = {new: old for old, new in slurm.RENAMED.items()}
-    return {
-        name: {common.get(k, k): v for k, v in slurm.parameters(job, specs[0], given).items()}
-        for job in (slurm.split_stages(names, specs[0], given) if specs else [])
-        for name in job
-    }
-
-
 def plan_jobs(
     specs: Sequence[RunSpec],
     store: Store,
