@@ -13,18 +13,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from videomt_bench.cli.launch import slurm_parameters
 from videomt_bench.errors import BenchError
 from videomt_bench.runs.execute import open_record
 from videomt_bench.runs.record import StageResult
+from videomt_bench.runs.stages import STAGES
 from videomt_bench.runs.store import Store
 from videomt_bench.sweep import slurm
 from videomt_bench.sweep.experiment import Experiment
 from videomt_bench.sweep.launch import Request, cancel, check_retry, run_here, submit
 from videomt_bench.sweep.ledger import Ledger
 from videomt_bench.sweep.snapshot import take_snapshot
-from videomt_bench.sweep.status import Status, status
+from videomt_bench.sweep.status import Row, Status, status
 from videomt_bench.sweep.status_table import status_table
-from videomt_bench.sweep.watch import View
+from videomt_bench.sweep.watch import View, keep_showing
 
 Make = Callable[..., Experiment]
 GOLDEN = Path(__file__).parent / "golden"
@@ -317,6 +319,28 @@ def test_cancel(idle_slurm: Any, micro_experiment: Make, tmp_path: Path) -> None
     assert all("cancelled" in (row.reason or "") for row in found.rows)
     assert cancel(experiment, results) == []
     assert len(launch(experiment, results)) == 3
+
+
+def test_several_parameters_follow_one_option() -> None:
+    given = slurm_parameters(["partition=gpu"], ["gpus_per_node=4", "cost.exclusive=True"])
+    assert given == {"partition": "gpu", "gpus_per_node": 4, "cost.exclusive": True}
+    for options, more in ((None, ["nodes=2"]), (["nodes=2"], ["slots"])):
+        with pytest.raises(BenchError, match=r"unexpected argument .*; SLURM parameters follow"):
+            slurm_parameters(options, more)
+
+
+def test_watching_ends_when_all_has_ended() -> None:
+    """Off a terminal it prints once, in the end."""
+    looks = [
+        Status([Row("a", state, dict.fromkeys(STAGES, "done"), metric="AP 12.5")], None)
+        for state in ("waiting", "running", "completed")
+    ]
+    console = Console(file=StringIO(), width=200)
+    found = keep_showing(lambda: looks.pop(0), status_table, console, 0.0)
+    assert found.counts() == {"completed": 1}
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("AP 12.5") == 1
+    assert "1 run: 1 completed" in text
 
 
 def test_large_sweeps_are_split(idle_slurm: Any, micro_experiment: Make, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def summary(status: Status) -> str:
     """How many runs are in which state."""
     counts = ", ".join(f"{n} {state}" for state, n in sorted(status.counts().items()))
     note = "; SLURM does not answer, this is what the files say" if status.slurm is False else ""
-    return f"{len(status.rows)} runs: {counts}{note}"
+    return f"{len(status.rows)} run{'s' * (len(status.rows) != 1)}: {counts}{note}"
 
 
 def duration(seconds: float | None) -> str:
