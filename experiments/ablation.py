@@ -4,6 +4,8 @@ ViT-L, B and S. Step 0 has the DINOv2 without registers at its own 37×37 grid, 
 other step has the one with registers at 40×40.
 """
 
+_base_ = "_base/ytvis_2019.py"
+
 title = "From CAVIS to VidEoMT"
 caption = (
     "The lean rows compute the same outputs as the rows above them without work that "
@@ -34,37 +36,6 @@ sizes = {
     )
     for letter, name in _registers.items()
 }
-datasets = [
-    dict(
-        name="ytvis_2019",
-        layout="ytvis_2019",
-        root="datasets/ytvis_2019",
-        num_classes=40,
-        train_split="train",
-        test_split="valid",
-    )
-]
-device = "cuda"
-seeds = [0]
-
-_sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
-_augmentation = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
-_common = dict(batch=8, precision="fp16", workers=4, per_device=1, checkpoint_interval=1000)
-recipe = dict(
-    name="ytvis_2019",
-    num_queries=200,
-    segmenter=dict(
-        frames=1,
-        augmentation=_augmentation,
-        train=dict(iterations=40000, masked_attention=True, **_common),
-    ),
-    video=dict(
-        frames=5,
-        augmentation=_augmentation,
-        train=dict(iterations=160000, **_common),
-    ),
-    test=dict(short_side=448, top_k=10, precision="fp16"),
-)
 _cavis = dict(
     encoders={
         name: dict(name=name.replace("_reg4", ""), image_size=592) for name in _registers.values()
@@ -72,4 +43,4 @@ _cavis = dict(
     recipe=dict(segmenter=dict(frames=3, train=dict(matching="per_frame"))),
 )
 changes = dict(step0_cavis=_cavis, step0_cavis_lean=_cavis)
-cost = dict(input=[448, 800], source=[720, 1280], frames=0)
+cost = dict(_delete_=True, input=[448, 800], source=[720, 1280], frames=0)
