@@ -123,13 +123,43 @@ def test_a_killed_job_is_a_record_and_continues(tmp_path: Path) -> None:
     assert {json.loads(line)["step"] for line in lines} == set(range(1, 61))
 
 
+def test_a_sweep_that_is_asked_to_end_takes_its_jobs_with_it(tmp_path: Path) -> None:
+    """SIGTERM to the command: the training saves, says so and ends; a second launch continues."""
+    settings = micro_settings(tmp_path, variants=["step6_videomt"])
+    settings["recipe.video.train.iterations"] = 400
+    settings["recipe.video.train.checkpoint_interval"] = 5
+    results = tmp_path / "results"
+    with subprocess.Popen(command(results, settings), stderr=subprocess.DEVNULL) as sweep:
+        _wait_for(results, "*/video/checkpoint.pth")
+        sweep.send_signal(signal.SIGTERM)
+        assert sweep.wait(30) == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 60
+    while _jobs(results):
+        assert time.monotonic() < deadline, "the job goes on alone"
+        time.sleep(0.1)
+    (record,) = records(results).values()
+    assert (record.state, record.reason) == ("preempted", "received SIGTERM")
+
+
 def _kill_when(results: Path, pattern: str) -> None:
-    """Kill the job's process, found by its command line, once a checkpoint is there."""
+    """Kill the job's process once a checkpoint is there."""
+    _wait_for(results, pattern)
+    jobs = _jobs(results)
+    assert jobs
+    for job in jobs:
+        os.kill(job, signal.SIGKILL)
+
+
+def _wait_for(results: Path, pattern: str) -> None:
     deadline = time.monotonic() + 90
     while not list((results / "work").glob(pattern)):
         assert time.monotonic() < deadline, "no checkpoint appeared"
         time.sleep(0.05)
-    killed = 0
+
+
+def _jobs(results: Path) -> list[int]:
+    """The processes that run jobs of this folder, found by their command lines."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -139,6 +169,5 @@ def _kill_when(results: Path, pattern: str) -> None:
             if b"submitit.core._submit" in line and any(
                 str(results).encode() in part for part in line
             ):
-                os.kill(int(entry.name), signal.SIGKILL)
-                killed += 1
-    assert killed
+                found.append(int(entry.name))
+    return found

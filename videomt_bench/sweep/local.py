@@ -7,10 +7,12 @@ time and alone on the machine, so that its clocks are not disturbed by training.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import submitit
@@ -75,7 +77,8 @@ def run_local(
 def _launch(wave: list[Task], title: str, width: int, store: Store, view: View) -> None:
     """Run the tasks of a wave, ``width`` at a time."""
     waiting, running = list(wave), list[Task]()
-    with view.wave(title, [task.stage_id for task in wave]) as show:
+    wave_ids = [task.stage_id for task in wave]
+    with _ending_together(running), view.wave(title, wave_ids) as show:
         while waiting or running:
             for task in _ready(waiting, running)[: width - len(running)]:
                 waiting.remove(task)
@@ -87,6 +90,29 @@ def _launch(wave: list[Task], title: str, width: int, store: Store, view: View) 
             for task in running:
                 show.progress(task.stage_id, store.stage(task.stage_id).progress())
             time.sleep(0.3)
+
+
+@contextmanager
+def _ending_together(running: Sequence[Task]) -> Iterator[None]:
+    """Within the block a signal to end goes on to the running jobs, which save and end."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for task in running:
+            with suppress(ProcessLookupError):
+                os.kill(int(task.job.job_id), signal.SIGTERM)
+        raise SystemExit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    try:
+        previous = [(number, signal.signal(number, end)) for number in numbers]
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in previous:
+            signal.signal(number, handler)
 
 
 def _ready(waiting: Sequence[Task], running: Sequence[Task]) -> list[Task]:
