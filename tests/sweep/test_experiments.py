@@ -15,7 +15,8 @@ from videomt_bench.report.table import build_tables
 from videomt_bench.sweep.experiment import Experiment, experiment_names, load_experiment
 from videomt_bench.sweep.plan import plan
 
-TABLES = {"propagation", "trackers", "segmenters", "pretraining", "scale", "vis", "vps", "vss"}
+TABLES = {"propagation", "trackers", "segmenters", "pretraining", "scale", "memory"}
+TABLES |= {"vis", "vps", "vss"}
 TINY = "vit_tiny_conv_patch8"
 PROPAGATION = (
     "from videomt_bench.models import EoMT, QueryPropagation, Variant\n"

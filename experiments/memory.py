@@ -1,0 +1,29 @@
+"""Recurrent memories in the place of VidEoMT's fusion (LVMT, arXiv 2609.34895): OVIS.
+
+Published rows of the cells stand on PMT with DINOv3-L and truncated propagation; here they stand on
+VidEoMT.
+"""
+
+_base_ = "_base/ytvis_2019.py"
+
+title = "Memory cells"
+caption = (
+    "OVIS, ViT-L. The published memory cells are on PMT with DINOv3-L and truncated propagation, "
+    "the published VidEoMT beside them learned on clips of 10 frames."
+)
+published = "memory"
+planned_variants = ["memory_bank", "s5", "lstm", "gru", "deep_gru"]
+variants = ["step6_videomt", *planned_variants]
+encoders = [dict(name="vit_large_patch14_reg4_dinov2", image_size=640, weights="timm")]
+datasets = [
+    dict(
+        name="ovis",
+        layout="ovis",
+        root="datasets/ovis",
+        num_classes=25,
+        train_split="train",
+        test_split="valid",
+    )
+]
+recipe = dict(name="ovis", test=dict(short_side=544, top_k=20))
+cost = dict(input=[544, 992])
