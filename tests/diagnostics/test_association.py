@@ -55,8 +55,11 @@ def test_localisation_counts_by_threshold():
 def test_what_is_never_found_or_never_there():
     values, _ = measures([thing(0, 0)], [], 2)
     assert (values["HOTA"], values["IDF1"], values["MOTA"]) == (0, 0, 0)
-    values, _ = measures([thing(None, None)], [guess(0.9, 0, 0)], 2)
-    assert all(np.isnan(value) for value in values.values())
+    objects = [thing(None, None), thing(2, 2, category=2)]
+    found = diagnose(truth_of(objects, 2), [guess(0.9, 0, 0), guess(0.9, 2, 2, category=2)])
+    assert np.isnan([column[0] for column in found.by_class.by_class().values()]).all()
+    assert found.by_class.summarize()["DetA"] == 1
+    assert found.agnostic.summarize()["DetA"] == 0.5
 
 
 def test_crowds_and_other_classes_are_left_out():

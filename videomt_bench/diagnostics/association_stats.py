@@ -41,12 +41,8 @@ class AssociationStats:
         Raises:
             BenchError: a position that does not exist.
         """
-        times = multiplicity(videos, len(self.counts))
-        total = np.tensordot(times.astype(np.float64), self.counts, 1)
-        hota = total[:, :HOTA_SIZE].reshape(-1, len(HOTA_COUNTS), len(ALPHAS))
-        values = _hota(hota) | _identity(*total[:, HOTA_SIZE:].T)
-        empty = hota[:, 0, 0] + hota[:, 1, 0] == 0
-        return {name: np.where(empty, np.nan, values[name]) for name in MEASURES}
+        times = multiplicity(videos, len(self.counts))[None]
+        return {name: values[0] for name, values in self._by_class(times).items()}
 
     def summarize(self, videos: Sequence[int] | Integers | None = None) -> dict[str, float]:
         """Each of MEASURES: the mean over the classes with an object, of IDSW the sum.
@@ -56,12 +52,28 @@ class AssociationStats:
         Raises:
             BenchError: a position that does not exist.
         """
-        values = self.by_class(videos)
-        kept = ~np.isnan(values["HOTA"])
-        if not kept.any():
-            return dict.fromkeys(MEASURES, float("nan"))
-        summary = {name: float(column[kept].mean()) for name, column in values.items()}
-        return summary | {"IDSW": float(values["IDSW"][kept].sum())}
+        times = multiplicity(videos, len(self.counts))[None]
+        return {name: float(values[0]) for name, values in self.draws(times).items()}
+
+    def draws(self, times: Integers) -> dict[str, Floats]:
+        """(D,) what ``summarize`` gives on D multisets of videos; ``times`` is (D, V)."""
+        by_class = self._by_class(times)
+        kept = ~np.isnan(by_class["HOTA"])
+        classes = kept.sum(1)
+        sums = {name: np.where(kept, values, 0).sum(1) for name, values in by_class.items()}
+        means = {name: total / np.maximum(classes, 1) for name, total in sums.items()}
+        summary = means | {"IDSW": sums["IDSW"]}
+        return {name: np.where(classes > 0, values, np.nan) for name, values in summary.items()}
+
+    def _by_class(self, times: Integers) -> dict[str, Floats]:
+        """(D, C)"""
+        videos, classes, size = self.counts.shape
+        total = times.astype(np.float64) @ self.counts.reshape(videos, classes * size)
+        total = total.reshape(len(times), classes, size)
+        hota = total[..., :HOTA_SIZE].reshape(*total.shape[:2], len(HOTA_COUNTS), len(ALPHAS))
+        values = _hota(hota) | _identity(*np.moveaxis(total[..., HOTA_SIZE:], -1, 0))
+        empty = hota[..., 0, 0] + hota[..., 1, 0] == 0
+        return {name: np.where(empty, np.nan, values[name]) for name in MEASURES}
 
 
 def cell_counts(cell: Cell) -> Floats:
@@ -72,8 +84,8 @@ def cell_counts(cell: Cell) -> Floats:
 
 
 def _hota(counts: Floats) -> dict[str, Floats]:
-    """(C,) the means over the thresholds."""
-    tp, fn, fp, located, agreement = counts.transpose(1, 0, 2)
+    """(D, C) the means over the thresholds."""
+    tp, fn, fp, located, agreement = np.moveaxis(counts, 2, 0)
     detection = tp / np.maximum(tp + fn + fp, 1)
     association = agreement / np.maximum(tp, 1)
     location = np.where(tp > 0, located / np.maximum(tp, 1), 1)
@@ -83,7 +95,7 @@ def _hota(counts: Floats) -> dict[str, Floats]:
         "AssA": association,
         "LocA": location,
     }
-    return {name: value.mean(1) for name, value in values.items()}
+    return {name: value.mean(2) for name, value in values.items()}
 
 
 def _identity(

@@ -64,6 +64,12 @@ class GroupStats(VideoStats):
         )
 
 
+def draws_of_all(stats: GroupStats, times: Integers) -> Floats:
+    """(D,) AP of all objects on D multisets of videos; ``times`` (D, V): how often each occurs."""
+    positions = np.arange(times.shape[1])
+    return np.array([stats.average_precision(np.repeat(positions, row))[0] for row in times])
+
+
 def video_result(tracks: Tracks, categories: int, groups: Groups = NO_GROUPS) -> VideoResult:
     """Match the best 100 tracks per category with the objects; of all objects, then by group."""
     case = tracks.case

@@ -32,36 +32,38 @@ class Curve:
         Raises:
             BenchError: a position that does not exist.
         """
-        times = multiplicity(videos, len(self.sums))
-        counts = times @ self.counts
-        total = (times @ self.sums).astype(np.float64)
-        return np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+        return self.draws(multiplicity(videos, len(self.sums))[None])[0]
 
-    def pooled(self, bins: Flags, videos: Sequence[int] | Integers | None = None) -> float:
-        """The mean over several bins together; nan where nothing counts.
+    def draws(self, times: Integers) -> Floats:
+        """(D, B) the means on D multisets of videos; ``times`` (D, V) is how often each occurs."""
+        return _ratio(times @ self.sums, times @ self.counts)
 
-        Raises:
-            BenchError: a position that does not exist.
-        """
-        times = multiplicity(videos, len(self.sums))
-        count = float((times @ self.counts[:, bins]).sum())
-        return float((times @ self.sums[:, bins]).sum()) / count if count else float("nan")
+    def pooled(self, bins: Flags, times: Integers) -> Floats:
+        """(D,) the means over several bins together."""
+        return _ratio((times @ self.sums[:, bins]).sum(1), (times @ self.counts[:, bins]).sum(1))
 
     def n(self) -> Integers:
         """(B,) what the means are over."""
         return self.counts.sum(0)
 
 
+def _ratio(sums: Floats, counts: Integers) -> Floats:
+    defined = counts > 0
+    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=defined)
+
+
 def binned(values: Floats, bins: Integers, size: int) -> tuple[Floats, Integers]:
     """Sums and counts of values by bin."""
-    return np.bincount(bins, values, size), np.bincount(bins, minlength=size)
+    sums = np.bincount(bins, weights=values, minlength=size).astype(np.float64)
+    return sums, np.bincount(bins, minlength=size).astype(np.int64)
 
 
 def curves(names: Mapping[str, Bins], videos: Sequence[Sums]) -> dict[str, Curve]:
     """The curves of all videos, without the bins in which no video has anything."""
     result = {}
     for name, bins in names.items():
-        sums, counts = (np.stack([video[name][i] for video in videos]) for i in (0, 1))
+        sums = np.stack([video[name][0] for video in videos])
+        counts = np.stack([video[name][1] for video in videos])
         kept = np.flatnonzero(counts.any(0))
         labels = tuple(bins[b] for b in kept)
         result[name] = Curve(name, labels, sums[:, kept], counts[:, kept])

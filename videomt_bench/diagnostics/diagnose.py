@@ -11,6 +11,7 @@ import numpy as np
 from videomt_bench.diagnostics.association_stats import SIZE, AssociationStats, cell_counts
 from videomt_bench.diagnostics.average_precision import (
     GroupStats,
+    draws_of_all,
     group_stats,
     video_result,
 )
@@ -21,7 +22,9 @@ from videomt_bench.diagnostics.groups import Groups, object_groups
 from videomt_bench.diagnostics.oracle import oracle_association, oracle_both, oracle_classes
 from videomt_bench.diagnostics.selection import Selection, agnostic_cell, class_cell, resolved
 from videomt_bench.diagnostics.tracks import Tracks
+from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.matching import VideoResult
+from videomt_bench.evaluation.stats_files import multiplicity
 from videomt_bench.evaluation.tubes import Floats, Integers
 from videomt_bench.evaluation.video_ap import Comparison, by_video
 from videomt_bench.evaluation.ytvis_files import Prediction, Truth, read_predictions, read_truth
@@ -61,20 +64,8 @@ class Diagnosis:
         Raises:
             BenchError: a position that does not exist.
         """
-        values = {name: _ap(stats, videos) for name, stats in self.ap.items()}
-        values |= {
-            f"gain_{name.removeprefix('AP_')}": values[name] - values["AP"] for name in ORACLES
-        }
-        values |= self.by_class.summarize(videos)
-        values |= {f"{k}_agnostic": v for k, v in self.agnostic.summarize(videos).items()}
-        return values | self._recalls(videos)
-
-    def _recalls(self, videos: Sequence[int] | Integers | None) -> dict[str, float]:
-        """Of all objects, of those in the first frame, and of those that come later."""
-        curve = self.curves[RECALL_BY_PART]
-        start = np.array([label == FIRST_PARTS[0] for label in curve.bins], bool)
-        kept = {"recall": start | True, "recall_first_frame": start, "recall_later": ~start}
-        return {name: curve.pooled(bins, videos) for name, bins in kept.items()}
+        times = multiplicity(videos, len(self.video_ids))[None]
+        return {name: float(value[0]) for name, value in self.draws(times).items()}
 
     def points(
         self, videos: Sequence[int] | Integers | None = None
@@ -84,11 +75,30 @@ class Diagnosis:
         Raises:
             BenchError: a position that does not exist.
         """
+        times = multiplicity(videos, len(self.video_ids))[None]
+        return {key: float(value[0]) for key, value in self.point_draws(times).items()}
+
+    def draws(self, times: Integers) -> dict[str, Floats]:
+        """(D,) what ``values`` gives on D multisets; ``times`` (D, V): how often a video occurs."""
+        ap = {name: draws_of_all(stats, times) for name, stats in self.ap.items()}
+        gains = {f"gain_{name.removeprefix('AP_')}": ap[name] - ap["AP"] for name in ORACLES}
+        agnostic = {f"{k}_agnostic": v for k, v in self.agnostic.draws(times).items()}
+        return ap | gains | self.by_class.draws(times) | agnostic | self._recalls(times)
+
+    def point_draws(self, times: Integers) -> dict[tuple[str, str], Floats]:
+        """(D,) what ``points`` gives on D multisets."""
         return {
-            (curve.name, label): value
+            (curve.name, label): values
             for curve in self.curves.values()
-            for label, value in zip(curve.bins, curve.mean(videos).tolist(), strict=True)
+            for label, values in zip(curve.bins, curve.draws(times).T, strict=True)
         }
+
+    def _recalls(self, times: Integers) -> dict[str, Floats]:
+        """Of all objects, of those in the first frame, and of those that come later."""
+        curve = self.curves[RECALL_BY_PART]
+        start = np.array([label == FIRST_PARTS[0] for label in curve.bins], bool)
+        kept = {"recall": start | True, "recall_first_frame": start, "recall_later": ~start}
+        return {name: curve.pooled(bins, times) for name, bins in kept.items()}
 
 
 def diagnose_files(
@@ -124,10 +134,12 @@ def diagnose(
         groups: of the truth, if they are known already.
 
     Raises:
-        BenchError: no video, no category, or predictions that do not fit the truth.
+        BenchError: no video, no category, no object, or predictions that do not fit the truth.
     """
     comparison, selection = Comparison(truth), selection or Selection()
     groups = groups or object_groups(truth)
+    if not groups.groups:
+        raise BenchError("the truth has no visible object: there is nothing to diagnose")
     objects, found = by_video(truth, truth.objects), by_video(truth, predictions)
     categories = {id_: i for i, id_ in enumerate(sorted(truth.categories))}
     parts: dict[int, _Part] = {}
@@ -186,7 +198,3 @@ def _gathered(comparison: Comparison, parts: dict[int, _Part], groups: Groups) -
         AssociationStats(np.stack([part.agnostic for part in ordered])),
         curves(curve_bins(groups), [part.curves for part in ordered]),
     )
-
-
-def _ap(stats: GroupStats, videos: Sequence[int] | Integers | None) -> float:
-    return float(stats.average_precision(videos)[0])

@@ -66,7 +66,7 @@ def figure_bytes(draw: Callable[[], Figure], extension: str) -> bytes:
 def oracle_figure(rows: Sequence[Summary]) -> Figure:
     """A row per variant: AP as it is and with oracles, beside the quality of its association."""
     figure = _figure(0.85 + 0.42 * max(len(rows), 3))
-    parts = figure.subfigures(1, 2, width_ratios=[1.4, 1.0])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1.4, 1.0])
     left, right = (part.subplots() for part in parts)
     _marks(left, rows, ORACLE_MARKS)
     _marks(right, rows, {name: (name, mark) for name, mark in ASSOCIATION_MARKS.items()})
@@ -150,10 +150,9 @@ def group_figure(rows: Sequence[Summary]) -> Figure:
         ]
         recall.set_xticks(range(len(labels)), [""] * len(labels))
         ap.set_xticks(range(len(labels)), ticks, fontsize=5.5)
-        recall.set_title(_wrapped(kind, 18), fontsize=7)
+        recall.set_title(_wrapped(kind, 6 + 5 * len(labels)), fontsize=7)
     panels[0, 0].set_ylabel("recall, percent")
     panels[1, 0].set_ylabel("AP, percent")
-    figure.supxlabel("kind of object (number of objects)", fontsize=7)
     _legend(figure, rows)
     return figure
 
@@ -227,7 +226,7 @@ def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def _dash(index: int) -> str:
+def _dash(index: int) -> Any:
     return DASHES[index // len(COLOURS) % len(DASHES)]
 
 

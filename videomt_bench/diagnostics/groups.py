@@ -154,7 +154,7 @@ def box_overlap(tubes: Sequence[Tube], crowd: Sequence[bool]) -> Floats:
     for g, tube in enumerate(tubes):
         seen = np.flatnonzero(tube.frame_areas)
         if len(seen):
-            boxes[g, seen] = coco_mask.toBbox([tube.masks[t] for t in seen])
+            boxes[g, seen] = coco_mask.toBbox([tube.masks[t] for t in seen.tolist()])
     low, size = boxes[..., :2], boxes[..., 2:]
     sides = np.minimum(low + size, (low + size)[:, None]) - np.maximum(low, low[:, None])
     shared = np.maximum(sides, 0).prod(-1)

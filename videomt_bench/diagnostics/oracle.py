@@ -110,24 +110,17 @@ def _all_donors(
     covers: Flags, iou: Floats, owner: Integers
 ) -> Iterator[tuple[int, dict[int, int]]]:
     """In each frame with a wrong link, which track ought to have the mask of which other one."""
-    own = np.flatnonzero((owner != NONE) & (owner < len(covers)))
-    right = np.zeros(covers.shape, bool)
-    right[owner[own], own] = covers[owner[own], own]
-    wanting = (owner != NONE)[:, None] & ~right.any(0)
-    movable = covers & ~right.any(1)[:, None]
-    wrong = movable & wanting
+    tracks, objects, frames = covers.shape
+    own = np.flatnonzero((owner != NONE) & (owner < tracks))
+    held, placed = np.zeros((objects, frames), bool), np.zeros((tracks, frames), bool)
+    held[own] = placed[owner[own]] = covers[owner[own], own]
+    wanting = (owner != NONE)[:, None] & ~held
+    wrong = covers & wanting & ~placed[:, None]
     for t in np.flatnonzero(wrong.any((0, 1))).tolist():
-        masks, objects = (np.flatnonzero(wrong[:, :, t].any(axis)) for axis in (1, 0))
-        value = np.where(wrong[:, :, t], iou[:, :, t], 0)[np.ix_(masks, objects)]
-        chosen = linear_sum_assignment(value, maximize=True)
-        yield (
-            t,
-            {
-                int(owner[objects[g]]): int(masks[m])
-                for m, g in zip(*chosen, strict=True)
-                if value[m, g] > 0
-            },
-        )
+        value = np.where(wrong[:, :, t], iou[:, :, t], 0)
+        d, g = linear_sum_assignment(value, maximize=True)
+        chosen = value[d, g] > 0
+        yield t, dict(zip(owner[g[chosen]].tolist(), d[chosen].tolist(), strict=True))
 
 
 def _moves(donors: dict[int, int]) -> Iterator[tuple[int, int]]:

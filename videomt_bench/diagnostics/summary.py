@@ -9,8 +9,12 @@ import numpy as np
 
 from videomt_bench.diagnostics.diagnose import Diagnosis
 from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.stats_files import multiplicity
 from videomt_bench.evaluation.tubes import Floats, Integers
 from videomt_bench.report.statistics import DRAWS, Estimate, PerVideo, estimate
+
+CHUNK = 50
+"""Draws that are computed at once."""
 
 Progress = Callable[[int, int], None]
 """Called with (resamples done, resamples in all)."""
@@ -51,14 +55,14 @@ def summarize_variant(
     first = diagnoses[0]
     if any(not np.array_equal(d.video_ids, first.video_ids) for d in diagnoses):
         raise BenchError(f"the result files of {label!r} are of different videos")
-    shared = _Shared(draws * len(diagnoses), on_progress)
-    families = [_Family(diagnosis, shared) for diagnosis in diagnoses]
-    size = len(first.video_ids)
-    estimates = []
-    for i, values in enumerate(zip(*(f.as_they_are for f in families), strict=True)):
-        runs = [PerVideo(size, family.value(i)) for family in families] if draws else []
-        estimates.append(estimate(values, runs, draws))
-    names = len(first.values())
+    size, keys = len(first.video_ids), [*first.values(), *first.points()]
+    progress = _Progress(draws * len(diagnoses), on_progress)
+    families = [_Family(diagnosis, progress) for diagnosis in diagnoses]
+    as_they_are = [family.table(np.ones((1, size), np.int64))[0] for family in families]
+    estimates = {}
+    for i, (key, values) in enumerate(zip(keys, np.transpose(as_they_are).tolist(), strict=True)):
+        runs = [_Value(size, *family.value(i)) for family in families] if draws else []
+        estimates[key] = estimate(values, runs, draws)
     by_group = np.stack([d.by_group.average_precision() for d in diagnoses], 1)
     counts = {
         (curve.name, label): n
@@ -68,8 +72,8 @@ def summarize_variant(
     return Summary(
         label,
         size,
-        dict(zip(first.values(), estimates[:names], strict=True)),
-        dict(zip(first.points(), estimates[names:], strict=True)),
+        {name: estimates[name] for name in first.values()},
+        {key: estimates[key] for key in first.points()},
         counts,
         {
             name: Estimate(tuple(row))
@@ -79,41 +83,61 @@ def summarize_variant(
 
 
 @dataclass
-class _Shared:
-    """Progress of all result files of a variant."""
+class _Progress:
+    """Resamples of all result files of a variant."""
 
     total: int
     on_progress: Progress | None
     done: int = 0
 
-    def advance(self) -> None:
-        """One more resample."""
-        self.done = min(self.done + 1, self.total)
+    def advance(self, draws: int) -> None:
+        """So many more are done."""
+        self.done = min(self.done + draws, self.total)
         if self.on_progress is not None:
             self.on_progress(self.done, self.total)
 
 
-class _Family:
-    """All values of one result file at once: the draws of the bootstrap are the same for each."""
+@dataclass(frozen=True)
+class _Value(PerVideo):
+    """One value of a result file, also on many draws at once."""
 
-    def __init__(self, diagnosis: Diagnosis, shared: _Shared) -> None:
+    of_draws: Callable[[Integers], Floats]
+
+    def draws(self, times: Integers) -> Floats:
+        """(D,) by how often each video occurs, (D, V)."""
+        return self.of_draws(times)
+
+
+class _Family:
+    """All values of one result file together: every one of them sees the same draws."""
+
+    def __init__(self, diagnosis: Diagnosis, progress: _Progress) -> None:
         self.diagnosis = diagnosis
-        self.shared = shared
-        self.as_they_are = self._vector(None)
+        self.progress = progress
         self.known: dict[bytes, Floats] = {}
 
-    def value(self, i: int) -> Callable[[Integers], float]:
-        """The i-th value as a function of video positions."""
+    def value(self, i: int) -> tuple[Callable[[Integers], float], Callable[[Integers], Floats]]:
+        """The i-th value as a function of video positions, and of multiplicities (D, V)."""
 
-        def of(videos: Integers) -> float:
-            key = np.asarray(videos, np.int64).tobytes()
-            if key not in self.known:
-                self.known[key] = self._vector(videos)
-                self.shared.advance()
-            return float(self.known[key][i])
+        def of_videos(videos: Integers) -> float:
+            times = multiplicity(videos, len(self.diagnosis.video_ids))
+            return float(self._known(times[None])[0, i])
 
-        return of
+        return of_videos, lambda times: self._known(times)[:, i]
 
-    def _vector(self, videos: Integers | None) -> Floats:
-        values, points = self.diagnosis.values(videos), self.diagnosis.points(videos)
-        return np.array([*values.values(), *points.values()])
+    def _known(self, times: Integers) -> Floats:
+        key = times.tobytes()
+        if key not in self.known:
+            chunks = np.split(times, range(CHUNK, len(times), CHUNK))
+            self.known[key] = np.concatenate([self._advanced(chunk) for chunk in chunks])
+        return self.known[key]
+
+    def _advanced(self, times: Integers) -> Floats:
+        table = self.table(times)
+        self.progress.advance(len(times))
+        return table
+
+    def table(self, times: Integers) -> Floats:
+        """(D, values and points)"""
+        values, points = self.diagnosis.draws(times), self.diagnosis.point_draws(times)
+        return np.stack([*values.values(), *points.values()], 1)

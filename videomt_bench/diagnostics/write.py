@@ -135,12 +135,16 @@ def tidy_csv(rows: Sequence[Summary]) -> str:
     writer.writerow(CSV_HEADER)
     for row in rows:
         for metric, label, value, n in _values(row):
-            interval = value.interval
-            cells = [value.mean, interval and interval.low, interval and interval.high]
-            cells.append(value.deviation)
-            shown = ["" if c is None or not math.isfinite(c) else repr(float(c)) for c in cells]
+            low, high = (
+                (value.interval.low, value.interval.high) if value.interval else (None, None)
+            )
+            shown = [_exact(number) for number in (value.mean, low, high, value.deviation)]
             writer.writerow([row.label, metric, label, *shown, row.seeds, n])
     return text.getvalue()
+
+
+def _exact(number: float | None) -> str:
+    return "" if number is None or not math.isfinite(number) else repr(float(number))
 
 
 def _values(row: Summary) -> Iterator[tuple[str, str, Estimate, int | str]]:
