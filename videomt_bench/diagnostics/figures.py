@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.diagnostics.summary import Summary
-from videomt_bench.report.figure import COLOURS, DASHES, GREY, NO_DATE, STYLE
+from videomt_bench.report.figure import COLOURS, DASHES, FORMATS, GREY, NO_DATE, STYLE
 from videomt_bench.report.statistics import Estimate
 
 WIDTH = 7.2
@@ -53,14 +53,21 @@ def figures(rows: Sequence[Summary]) -> dict[str, Callable[[], Figure]]:
     }
 
 
-def figure_bytes(draw: Callable[[], Figure], extension: str) -> bytes:
-    """A figure as a file's content: ``pdf``, ``svg`` or ``png`` (200 dpi); the same each time."""
+def figure_files(
+    draw: Callable[[], Figure], extensions: Sequence[str] = FORMATS
+) -> dict[str, bytes]:
+    """A figure as files: ``pdf``, ``svg`` and ``png`` (200 dpi); the same bytes each time."""
+    files = {}
     with rc_context(STYLE):
         figure = draw()
         FigureCanvasAgg(figure)
-        content = io.BytesIO()
-        figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
-    return content.getvalue()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for all formats
+        for extension in extensions:
+            content = io.BytesIO()
+            figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
+            files[extension] = content.getvalue()
+    return files
 
 
 def oracle_figure(rows: Sequence[Summary]) -> Figure:

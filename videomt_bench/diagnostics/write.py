@@ -13,12 +13,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from videomt_bench.diagnostics.figures import figure_bytes, figures
+from videomt_bench.diagnostics.figures import figure_files, figures
 from videomt_bench.diagnostics.selection import Selection
 from videomt_bench.diagnostics.summary import Summary
 from videomt_bench.files import replacing
 from videomt_bench.report.display import DASH, fixed, interval_text
-from videomt_bench.report.figure import FORMATS
 from videomt_bench.report.statistics import Estimate, Interval
 
 COLUMNS = {
@@ -82,7 +81,7 @@ def write_diagnostics(
         f"{name}.csv": tidy_csv(rows).encode(),
     }
     for figure, draw in figures(rows).items():
-        files |= {f"{name}-{figure}.{end}": figure_bytes(draw, end) for end in FORMATS}
+        files |= {f"{name}-{figure}.{end}": found for end, found in figure_files(draw).items()}
     for file, content in files.items():
         with replacing(out / file) as opened:
             opened.write(content)

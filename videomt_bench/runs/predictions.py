@@ -8,13 +8,11 @@ from pathlib import Path
 
 from videomt_bench.data.layouts import locate
 from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.tasks import RESULT_FILE
 from videomt_bench.models import load_variant
 from videomt_bench.runs.spec import DatasetSpec, RunSpec
 from videomt_bench.runs.stages import MAKERS
 from videomt_bench.runs.store import Store
-
-RESULT_FILE = "results.json"
-"""See ``evaluation.tasks.predict``."""
 
 
 @dataclass(frozen=True)
