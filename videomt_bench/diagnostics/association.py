@@ -66,10 +66,16 @@ def hota_counts(cell: Cell) -> Floats:
 
 
 def _alignment(cell: Cell, lengths: Integers, found: Integers) -> Floats:
-    """(G, D) how well whole tracks agree, before any are matched."""
-    iou = cell.iou
-    total = iou.sum(0) + iou.sum(1)[:, None] - iou
-    possible = np.divide(iou, total, out=np.zeros_like(iou), where=total > EPSILON).sum(2)
+    """(G, D) how well whole tracks agree, before any are matched.
+
+    Frame after frame, since equal tracks have to stay equal to the last bit: rounding would decide
+    between them in every frame anew.
+    """
+    possible = np.zeros((len(lengths), len(found)))
+    for _, rows, columns, iou in cell.frames():
+        total = iou.sum(0) + iou.sum(1)[:, None] - iou
+        part = np.divide(iou, total, out=np.zeros_like(iou), where=total > EPSILON)
+        possible[rows[:, None], columns] += part
     return possible / np.maximum(lengths[:, None] + found - possible, 1)
 
 
