@@ -97,9 +97,9 @@ def test_the_best_ranked_of_two_duplicates_is_the_object_s_track():
 
 def test_a_mask_that_its_own_object_s_track_holds_is_not_taken():
     """Both objects are in the same place; there is one mask."""
-    objects = [thing(0, 0), thing((0, 9), (0, 9))]
-    tracks = oracle_association(case_of(objects, [guess(0.9, 0, 0)], 2))
-    assert rows(tracks) == [(0.9, 0, [10, 10])]
+    objects = [thing(0, 0, 0), thing((0, 9), (0, 9), None)]
+    tracks = oracle_association(case_of(objects, [guess(0.9, 0, 0, 0)], 3))
+    assert rows(tracks) == [(0.9, 0, [10, 10, 10])]
 
 
 def test_a_mask_that_covers_less_than_half_belongs_to_nothing():

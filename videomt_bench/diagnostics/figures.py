@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from videomt_bench.diagnostics.summary import Summary
 from videomt_bench.report.figure import COLOURS, DASHES, FORMATS, GREY, NO_DATE, STYLE
@@ -41,7 +42,10 @@ DRIFT_PANELS = {
         "frames since the object appeared",
     ),
 }
-SHAPES = ("o", "^", "s", "D", "v", "P", "X")
+MANY = 4
+"""Variants; more make fainter bands."""
+SHAPES = ("o", "^", "s", "D", "v", "P", "X", "<")
+"""One more than there are colours: of 56 variants no two look the same."""
 
 
 def figures(rows: Sequence[Summary]) -> dict[str, Callable[[], Figure]]:
@@ -61,8 +65,7 @@ def figure_files(
     with rc_context(STYLE):
         figure = draw()
         FigureCanvasAgg(figure)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, for all formats
+        _lay_out(figure)
         for extension in extensions:
             content = io.BytesIO()
             figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
@@ -70,11 +73,18 @@ def figure_files(
     return files
 
 
+def _lay_out(figure: Figure) -> None:
+    """Once for all formats. The solver's last bits vary, so the places are rounded."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position([round(edge, 5) for edge in ax.get_position().bounds])
+
+
 def oracle_figure(rows: Sequence[Summary]) -> Figure:
     """A row per variant: AP as it is and with oracles, beside the quality of its association."""
     figure = _figure(0.85 + 0.42 * max(len(rows), 3))
-    parts: Any = figure.subfigures(1, 2, width_ratios=[1.4, 1.0])
-    left, right = (part.subplots() for part in parts)
+    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
     _marks(left, rows, ORACLE_MARKS)
     _marks(right, rows, {name: (name, mark) for name, mark in ASSOCIATION_MARKS.items()})
     bars = "; bar: 95 % interval" if any(row.metrics["AP"].interval for row in rows) else ""
@@ -103,9 +113,11 @@ def _marks(ax: Axes, rows: Sequence[Summary], marks: Mapping[str, tuple[str, str
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     handles = [Line2D([], [], label=label, **_marker(mark, GREY)) for label, mark in marks.values()]
-    ax.figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, handletextpad=0.1, columnspacing=1.0
-    )
+    below = ax.transAxes + ScaledTranslation(0, -0.33, ax.figure.dpi_scale_trans)
+    ax.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below,
+        ncols=4, handletextpad=0.1, columnspacing=1.0,
+    )  # fmt: skip
 
 
 def _marker(mark: str, colour: str) -> dict[str, Any]:
@@ -153,7 +165,7 @@ def group_figure(rows: Sequence[Summary]) -> Figure:
         _points(recall, rows, [[row.points[key] for key in keys] for row in rows])
         _points(ap, rows, [[row.group_ap[name] for _, name in keys] for row in rows])
         ticks = [
-            f"{label}\n({rows[0].counts[key]})" for label, key in zip(labels, keys, strict=True)
+            f"{label}\nn = {rows[0].counts[key]}" for label, key in zip(labels, keys, strict=True)
         ]
         recall.set_xticks(range(len(labels)), [""] * len(labels))
         ap.set_xticks(range(len(labels)), ticks, fontsize=5.5)
@@ -193,6 +205,7 @@ def _points(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimat
 
 
 def _lines(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimate]]) -> None:
+    opacity = 0.13 if len(rows) <= MANY else 0.07
     for i, estimates in enumerate(values):
         means = [100 * value.mean for value in estimates]
         x = np.arange(len(means))
@@ -203,7 +216,7 @@ def _lines(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimate
         bounds = [value.interval for value in estimates]
         low = [100 * b.low if b else np.nan for b in bounds]
         high = [100 * b.high if b else np.nan for b in bounds]
-        ax.fill_between(x, low, high, color=_colour(i), alpha=0.13, linewidth=0)
+        ax.fill_between(x, low, high, color=_colour(i), alpha=opacity, linewidth=0)
     ax.set_ylim(bottom=0)
 
 
