@@ -76,6 +76,14 @@ def test_many_draws_at_once_equal_one_by_one(seeds):
         assert {k: v[i] for k, v in together.items()} == pytest.approx(single, nan_ok=True)
 
 
+def test_differences_are_paired(seeds):
+    """Of a variant and itself they are exactly 0; of other numbers of seeds there are none."""
+    rows = [summarize_variant(name, seeds, DRAWS) for name in "ab"]
+    assert "| b | 0.0 [0.0, 0.0] | 0.0" in markdown(rows, Selection(), "diagnostics")
+    rows[1] = summarize_variant("b", seeds[:1], DRAWS)
+    assert "| b | – | – |" in markdown(rows, Selection(), "diagnostics")
+
+
 def test_progress_ends_at_the_number_of_resamples(seeds):
     calls = []
     summarize_variant("x", seeds, 5, lambda done, total: calls.append((done, total)))

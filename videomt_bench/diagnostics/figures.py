@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Bbox, ScaledTranslation
 
 from videomt_bench.diagnostics.summary import Summary
 from videomt_bench.report.figure import COLOURS, DASHES, FORMATS, GREY, NO_DATE, STYLE
@@ -78,7 +78,7 @@ def _lay_out(figure: Figure) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for ax in figure.axes:
-        ax.set_position([round(edge, 5) for edge in ax.get_position().bounds])
+        ax.set_position(Bbox(ax.get_position().get_points().round(5)))
 
 
 def oracle_figure(rows: Sequence[Summary]) -> Figure:

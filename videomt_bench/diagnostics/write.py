@@ -18,7 +18,7 @@ from videomt_bench.diagnostics.selection import Selection
 from videomt_bench.diagnostics.summary import Summary
 from videomt_bench.files import replacing
 from videomt_bench.report.display import DASH, fixed, interval_text
-from videomt_bench.report.statistics import Estimate, Interval
+from videomt_bench.report.statistics import Estimate, Interval, paired_difference
 
 COLUMNS = {
     "AP": "AP",
@@ -165,6 +165,7 @@ def markdown(rows: Sequence[Summary], selection: Selection, name: str) -> str:
          f"with a score of {selection.score_threshold:g} or more, overlaps {kept}. The definitions "
          "are in docs/diagnostics.md."],
         _metric_table(rows, COLUMNS),
+        _difference_table(rows),
         ["## Segmentation against association", "", _image(name, "oracles"), ""],
         ["What AP gains from an oracle of …"],
         _metric_table(rows, GAINS),
@@ -191,6 +192,22 @@ def _image(name: str, figure: str) -> str:
 def _metric_table(rows: Sequence[Summary], columns: dict[str, str]) -> list[str]:
     cells = [[_cell(name, row.metrics[name]) for name in columns] for row in rows]
     return _lines(["variant", *columns.values()], [r.label for r in rows], cells)
+
+
+def _difference_table(rows: Sequence[Summary]) -> list[str]:
+    """Every row minus the first one, on the same draws of videos."""
+    if len(rows) < 2:
+        return []
+    cells = [[_difference(name, row, rows[0]) for name in COLUMNS] for row in rows[1:]]
+    labels = [row.label for row in rows[1:]]
+    title = f"Minus {_escaped(rows[0].label)}, on the same videos:"
+    return [title, "", *_lines(["variant", *COLUMNS.values()], labels, cells)]
+
+
+def _difference(name: str, row: Summary, first: Summary) -> str:
+    """A dash where the numbers of seeds differ, or nothing was drawn."""
+    found = paired_difference(row.metrics[name], first.metrics[name])
+    return DASH if found is None else _cell(name, found)
 
 
 def _curve_table(rows: Sequence[Summary], curve: str) -> list[str]:
