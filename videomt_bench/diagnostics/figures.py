@@ -42,8 +42,12 @@ DRIFT_PANELS = {
         "frames since the object appeared",
     ),
 }
+LEAST = 5
+"""Percent that an axis shows at least."""
 MANY = 4
 """Variants; more make fainter bands."""
+STAND_INS = {"size": "size, % of the frame", "occlusion": "box overlap, %"}
+"""What the figure leaves out where the first is known; the tables have both."""
 SHAPES = ("o", "^", "s", "D", "v", "P", "X", "<")
 """One more than there are colours: of 56 variants no two look the same."""
 
@@ -110,7 +114,8 @@ def _marks(ax: Axes, rows: Sequence[Summary], marks: Mapping[str, tuple[str, str
                 ax.plot(ends, [i + offset] * 2, linewidth=0.9, color=_colour(i))
             ax.plot(100 * value.mean, i + offset, zorder=3, **_marker(mark, _colour(i)))
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlim(left=min(0, ax.get_xlim()[0]))
+    low, high = ax.dataLim.intervalx
+    ax.set_xlim(min(0, low), max(LEAST, 1.03 * high))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     handles = [Line2D([], [], label=label, **_marker(mark, GREY)) for label, mark in marks.values()]
     below = ax.transAxes + ScaledTranslation(0, -0.33, ax.figure.dpi_scale_trans)
@@ -129,6 +134,7 @@ def _marker(mark: str, colour: str) -> dict[str, Any]:
         "markersize": 3.8,
         "markerfacecolor": colour if mark == "o" else "white",
         "markeredgewidth": 0.9,
+        "clip_on": False,
     }
 
 
@@ -144,6 +150,7 @@ def drift_figure(rows: Sequence[Summary]) -> Figure:
         else:
             _lines(ax, rows, [[row.points[key] for key in bins] for row in rows])
             ticks = [key[1].removesuffix(" %") for key in bins]
+        _from_zero(ax)
         step = 2 if len(ticks) > 8 else 1
         ax.set_xticks(range(0, len(ticks), step), ticks[::step])
         ax.set_title(title, fontweight="bold")
@@ -170,6 +177,8 @@ def group_figure(rows: Sequence[Summary]) -> Figure:
         recall.set_xticks(range(len(labels)), [""] * len(labels))
         ap.set_xticks(range(len(labels)), ticks, fontsize=5.5)
         recall.set_title(_wrapped(kind, 6 + 5 * len(labels)), fontsize=7)
+    for shared in panels[:, 0]:
+        _from_zero(shared)
     panels[0, 0].set_ylabel("recall, percent")
     panels[1, 0].set_ylabel("AP, percent")
     _legend(figure, rows)
@@ -177,14 +186,15 @@ def group_figure(rows: Sequence[Summary]) -> Figure:
 
 
 def _kinds(row: Summary) -> dict[str, list[str]]:
-    """The kinds that tell objects apart: those with two groups or more."""
+    """The kinds that tell objects apart, with two groups or more, and no stand-in of another."""
     kinds: dict[str, list[str]] = {}
     for curve, name in row.points:
         if curve == "recall by group":
             kind, _, label = name.partition(": ")
             kinds.setdefault(kind, []).append(label)
-    several = {kind: labels for kind, labels in kinds.items() if len(labels) > 1}
-    return several or kinds
+    several = {kind: labels for kind, labels in kinds.items() if len(labels) > 1} or kinds
+    replaced = {STAND_INS.get(kind) for kind in several}
+    return {kind: labels for kind, labels in several.items() if kind not in replaced}
 
 
 def _points(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimate]]) -> None:
@@ -196,12 +206,12 @@ def _points(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimat
                 ends = [100 * interval.low, 100 * interval.high]
                 ax.plot([x + offset] * 2, ends, linewidth=0.8, color=_colour(i))
             ax.plot(
-                x + offset, 100 * value.mean, _shape(i), markersize=2.8, color=_colour(i), zorder=3
-            )
+                x + offset, 100 * value.mean, _shape(i), markersize=2.8, color=_colour(i),
+                zorder=3, clip_on=False,
+            )  # fmt: skip
     for x in range(0, len(values[0]), 2):
         ax.axvspan(x - 0.5, x + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
     ax.set_xlim(-0.5, len(values[0]) - 0.5)
-    ax.set_ylim(bottom=0)
 
 
 def _lines(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimate]]) -> None:
@@ -211,13 +221,16 @@ def _lines(ax: Axes, rows: Sequence[Summary], values: Sequence[Sequence[Estimate
         x = np.arange(len(means))
         ax.plot(
             x, means, linestyle=_dash(i), marker=_shape(i), markersize=2.5, linewidth=1.1,
-            color=_colour(i),
+            color=_colour(i), clip_on=False,
         )  # fmt: skip
         bounds = [value.interval for value in estimates]
         low = [100 * b.low if b else np.nan for b in bounds]
         high = [100 * b.high if b else np.nan for b in bounds]
         ax.fill_between(x, low, high, color=_colour(i), alpha=opacity, linewidth=0)
-    ax.set_ylim(bottom=0)
+
+
+def _from_zero(ax: Axes) -> None:
+    ax.set_ylim(0, max(LEAST, ax.get_ylim()[1]))
 
 
 def _legend(figure: Figure, rows: Sequence[Summary]) -> None:
