@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nasty_videos import nasty_truth
+from nasty_videos import encode, nasty_truth
+from pycocotools import mask as coco_mask
 from strips import case_of, guess, thing, truth_of, tube
 from test_trackeval import wandering
 
@@ -204,6 +205,28 @@ def test_in_single_frames_there_is_nothing_to_associate(seed):
     values = diagnose(truth, predictions).values()
     assert values["AP_association"] == pytest.approx(values["AP"], abs=1e-12, nan_ok=True)
     assert values["AP_both"] == pytest.approx(values["AP_classes"], abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_near_duplicates_of_low_score_change_nothing(seed):
+    """Every object has a right track and a second one, a pixel off here and there."""
+    rng = np.random.default_rng(seed)
+    truth, _ = wandering(rng)
+
+    def shaken(masks):
+        return [
+            encode(np.roll(coco_mask.decode(mask), rng.integers(-1, 2, 2), (0, 1)))
+            for mask in masks
+        ]
+
+    found = [
+        Prediction(o.video_id, o.category_id, float(score), shaken(o.segmentations))
+        for o in truth.objects
+        for score in (rng.uniform(0.6, 1), rng.uniform(0, 0.2))
+    ]
+    values = diagnose(truth, found).values()
+    assert 0.5 < values["AP"] < 1
+    assert values["AP_association"] == pytest.approx(values["AP"], abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(10))
