@@ -72,7 +72,7 @@ def compare_video(
     detections = Detections.unmatched(category, rank, [p.score for p in kept], groups)
     if not np.isfinite(detections.score).all():
         raise BenchError(f"video {video.id}: a score is not a finite number")
-    tubes, truths = _tubes(kept, video), _tubes(objects, video)
+    tubes, truths = tubes_of(kept, video), tubes_of(objects, video)
     truth_category = np.array([categories[o.category_id] for o in objects], np.int64)
     crowd = np.array([o.is_crowd for o in objects], bool)
     ignored = crowd[:, None] | _in_no_group(objects, truths, groups)
@@ -82,15 +82,35 @@ def compare_video(
     pairs = Pairs(tubes, truths)
     same_class = detections.category[:, None] == truth_category
     iou = relevant_iou(pairs, same_class)
-    for c in set(category) & set(truth_category.tolist()):
+    outside = _outside([tube.mean_area for tube in tubes], groups)
+    judge(detections, iou, outside, truth_category, crowd, ignored)
+    sums, counts = object_diagnostics(pairs, iou, same_class, np.flatnonzero(~crowd))
+    return VideoResult(detections, truth_counts, sums, counts)
+
+
+def judge(
+    detections: Detections,
+    iou: Floats,
+    outside: Flags,
+    truth_category: Integers,
+    crowd: Flags,
+    ignored: Flags,
+) -> None:
+    """Fill in which detections have an object and which are ignored.
+
+    Args:
+        detections: N, unmatched so far.
+        iou: (N, G); see :func:`relevant_iou`.
+        outside: (N, A) whether a detection is ignored in a group unless it has an object.
+        truth_category: (G,) positions of categories.
+        crowd: (G,).
+        ignored: (G, A).
+    """
+    for c in set(detections.category.tolist()) & set(truth_category.tolist()):
         rows, columns = np.flatnonzero(detections.category == c), truth_category == c
         found = match(iou[np.ix_(rows, columns)], crowd[columns], ignored[columns])
         detections.matched[rows], detections.ignored[rows] = found
-    outside = _outside([tube.mean_area for tube in tubes], groups)[..., None]
-    detections.ignored[:] |= ~detections.matched & outside
-
-    sums, counts = object_diagnostics(pairs, iou, same_class, np.flatnonzero(~crowd))
-    return VideoResult(detections, truth_counts, sums, counts)
+    detections.ignored[:] |= ~detections.matched & outside[..., None]
 
 
 def relevant_iou(pairs: Pairs, same_class: Flags) -> Floats:
@@ -159,7 +179,12 @@ def _top(
     return category, rank, [p for group in best.values() for p in group]
 
 
-def _tubes(items: Sequence[Prediction | TruthObject], video: Video) -> list[Tube]:
+def tubes_of(items: Sequence[Prediction | TruthObject], video: Video) -> list[Tube]:
+    """The tubes of the items, measured unless they are known.
+
+    Raises:
+        BenchError: another number of masks than the video has frames, or masks not sound.
+    """
     size = video.height, video.width
     tubes: list[Tube | None] = []
     for item in items:
@@ -181,7 +206,7 @@ def _tubes(items: Sequence[Prediction | TruthObject], video: Video) -> list[Tube
 
 def _in_no_group(objects: Sequence[TruthObject], tubes: Sequence[Tube], groups: int) -> Flags:
     """(G, A) whether each object lies outside each group."""
-    outside = _outside([_area(o, t) for o, t in zip(objects, tubes, strict=True)], groups)
+    outside = _outside([object_area(o, t) for o, t in zip(objects, tubes, strict=True)], groups)
     if groups > len(AREAS):
         scores = [np.nan if o.occlusion is None else o.occlusion for o in objects]
         column = np.array(scores, np.float64)[:, None]
@@ -191,7 +216,8 @@ def _in_no_group(objects: Sequence[TruthObject], tubes: Sequence[Tube], groups: 
     return outside
 
 
-def _area(truth: TruthObject, tube: Tube) -> float:
+def object_area(truth: TruthObject, tube: Tube) -> float:
+    """Mean pixels per visible frame, as annotated or counted."""
     return tube.mean_area if truth.areas is None else mean_area(truth.areas)
 
 

@@ -24,6 +24,8 @@ from videomt_bench.evaluation.ytvis_files import write_predictions
 from videomt_bench.models import VideoSegmenter
 
 Report = Callable[[int, int], None]
+RESULT_FILE = "results.json"
+"""Instance predictions of a split, in the folder of the run."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def predict(
     """
     model.eval()
     if isinstance(index, YTVISIndex):
-        file = folder / "results.json"
+        file = folder / RESULT_FILE
         videos, categories = index.videos, index.categories
         found = predict_videos(model, videos, index.frames_root, categories, settings, report)
         write_predictions(file, found)
@@ -100,7 +102,7 @@ def written(index: Index, folder: Path) -> Predictions:
         BenchError: there are none.
     """
     if isinstance(index, YTVISIndex):
-        found = Predictions(folder, list(folder.glob("results.json")))
+        found = Predictions(folder, list(folder.glob(RESULT_FILE)))
     elif isinstance(index, PanopticIndex):
         folder = folder / "predictions"
         files = [*folder.glob("pred.json"), *folder.glob("pan_pred/*/*.png")]

@@ -131,7 +131,7 @@ class Pairs:
         """(D, G, T) pixels that a pair can share at most."""
         self.areas = rows.area @ columns.exists.T + rows.exists @ columns.area.T
         """(D, G) the areas of both tubes together, in the frames that both have."""
-        self._first_equal = _first_equal(detections)
+        self._first_equal = first_equal(detections)
         self._shared: dict[tuple[int, int], Integers] = {}
         self._intervals: dict[Tube, Integers] = {}
 
@@ -256,7 +256,7 @@ def _overlap(one: Integers, other: Integers, borders: Integers) -> Integers:
     return np.where(until[1:] > until[:-1], sums, 0)
 
 
-def _first_equal(tubes: Sequence[Tube]) -> list[int]:
+def first_equal(tubes: Sequence[Tube]) -> list[int]:
     """For each tube the first one with the same masks: a query can have several labels."""
     first: dict[tuple[bytes, bytes], int] = {}
     equal = []
