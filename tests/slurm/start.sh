@@ -58,7 +58,8 @@ CONF
 chmod 600 /etc/slurm/slurmdbd.conf
 
 # cred_expire: how long a requeued job waits at least; two minutes where it is not set.
-# More CPUs than there are: the tests' jobs mostly sleep.
+# More CPUs than there are: the tests' jobs mostly sleep. A job that does not ask for memory gets a
+# part of it, or it would have the node for itself.
 cat >/tmp/slurm.conf.$$ <<CONF
 ClusterName=local
 SlurmctldHost=$host
@@ -70,6 +71,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
+DefMemPerNode=4000
 StateSaveLocation=/var/spool/slurmctld
 SlurmdSpoolDir=/var/spool/slurmd
 SlurmctldPidFile=/run/slurmctld.pid

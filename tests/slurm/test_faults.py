@@ -73,9 +73,9 @@ def test_warned_with_usr2(sweep: Any, slurm: Any) -> None:
 
 
 def test_a_time_limit_hit_twice(sweep: Any) -> None:
-    """One minute, of which the signal leaves a few seconds; the training needs three pieces."""
+    """Two minutes, of which the signal leaves one; the training needs three pieces."""
     sweep.settings["recipe.video.train.iterations"] = 400
-    sweep.submit(given={"timeout_min": 1, "signal_delay_s": 35})
+    sweep.submit(given={"timeout_min": 2, "signal_delay_s": 60})
     seen = []
     while len(seen) < 2:
         _wait_for_record(sweep, "preempted", f"queued again ({len(seen) + 1} of")
@@ -122,8 +122,9 @@ def test_a_node_is_lost(sweep: Any, slurm: Any, node: str) -> None:
     """The controller queues the job again, which continues from its checkpoint."""
     sweep.submit()
     reached = sweep.wait_for_step(12)["step"]
+    process = sweep.owner()["pid"]
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    time.sleep(2)
+    _wait_for_end(process)  # this node lives: a second copy beside the first would be held back
     (row,) = sweep.rows()
     assert row.state == "waiting"
     assert sweep.checkpoint() > reached - INTERVAL - 1
@@ -221,6 +222,15 @@ def test_cancelled(sweep: Any, slurm: Any) -> None:
     sweep.submit()
     sweep.wait("completed")
     assert sweep.is_as_unbroken()
+
+
+def _wait_for_end(process: int, seconds: float = 120) -> None:
+    """Wait until a process is gone."""
+    end = time.monotonic() + seconds
+    while Path(f"/proc/{process}").exists():
+        assert time.monotonic() < end, f"process {process} goes on"
+        time.sleep(0.1)
+    time.sleep(2)  # SLURM's own processes of the job
 
 
 def _wait_for_record(sweep: Any, state: str, reason: str = "", seconds: float = 300) -> None:
