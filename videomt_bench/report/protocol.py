@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from videomt_bench.report.records import canonical, cost_value
 from videomt_bench.report.rows import Row
 
+COST_METRICS = {
+    "params": ("params", 1e-6),
+    "gmacs": ("gmacs", 1.0),
+    "fps": ("fps_model", 1.0),
+}
+"""Published cost -> the measured one, and the factor to the published unit."""
 PLAIN = ("device", "precision", "input", "compile")
 """Fields whose values speak for themselves; the others are shown with their names."""
 CLOCKS = {"fps_model": "clock: model only", "fps_end_to_end": "clock: end to end"}
@@ -30,6 +38,8 @@ class CostCell:
     n_seeds: int
     dropped: int
     """Seeds left out because they were measured under another protocol."""
+    deviation: float | None = None
+    """Over the seeds; None with a single one."""
 
 
 def relevant(protocol: object, metric: str) -> dict[str, Any]:
@@ -54,7 +64,8 @@ def cost_cell(row: Row, metric: str) -> CostCell | None:
     protocol = max(by_protocol, key=lambda key: (len(by_protocol[key]), key))
     values = by_protocol[protocol]
     dropped = sum(len(v) for v in by_protocol.values()) - len(values)
-    return CostCell(sum(values) / len(values), protocol, len(values), dropped)
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return CostCell(sum(values) / len(values), protocol, len(values), dropped, deviation)
 
 
 def kernels(row: Row) -> list[str]:
