@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def relevant(protocol: object, metric: str) -> dict[str, Any]:
     return {key: value for key, value in protocol.items() if key not in NOT_TIMING}
 
 
+@lru_cache(maxsize=10_000)
 def cost_cell(row: Row, metric: str) -> CostCell | None:
     """One cost of a row; None where nothing was measured."""
     by_protocol: dict[str, list[float]] = {}

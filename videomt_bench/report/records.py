@@ -81,6 +81,7 @@ def load_records(folder: Path, kept: Cache | None = None) -> tuple[list[Record],
     known = kept.records() if kept else {}
     read: dict[str, tuple[str, Any]] = {}
     records: dict[str, Record] = {}
+    settings: dict[str, dict[str, Any]] = {}
     problems = []
     for path in _record_files(folder / "records"):
         try:
@@ -95,11 +96,20 @@ def load_records(folder: Path, kept: Cache | None = None) -> tuple[list[Record],
             problems.append(Problem(path.name, "the JSON is nested too deeply"))
         else:
             read[path.name] = (mark, content)
-            record.spec = completed(record.spec)
+            record.spec = _shared(record.spec, settings)
             records[path.name] = record
     if kept and read != known:
         kept.keep_records(read)
     return _one_of_each(records, problems)
+
+
+def _shared(spec: dict[str, Any], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A complete specification; runs that differ in the seed alone share all its parts."""
+    own = {key: value for key, value in spec.items() if key != "seed"}
+    text = json.dumps(own)
+    if text not in known:
+        known[text] = completed(own)
+    return {**known[text], "seed": spec["seed"]}
 
 
 def _record_files(folder: Path) -> list[Path]:
@@ -202,9 +212,14 @@ def cost_value(record: Record, name: str) -> float | None:
 def group_runs(records: Iterable[Record]) -> tuple[list[Group], list[Problem]]:
     """Group records by everything but the seed; of two runs of one seed the newest counts."""
     groups: dict[str, dict[int, Record]] = {}
+    settings: dict[tuple[tuple[str, int], ...], str] = {}
     problems = []
     for record in sorted(records, key=_age):
-        seeds = groups.setdefault(canonical(setting_of(record.spec)), {})
+        # runs that were read together share the parts of their specifications
+        parts = tuple((k, id(value)) for k, value in record.spec.items() if k != "seed")
+        if parts not in settings:
+            settings[parts] = canonical(setting_of(record.spec))
+        seeds = groups.setdefault(settings[parts], {})
         if old := seeds.get(record.spec["seed"]):
             reason = f"same specification and seed as run {record.run_id}, which is used"
             odd = disagreement(old, record).replace("which disagrees", "they disagree")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from videomt_bench.report.columns import COSTS, PAPER, shared_notes
@@ -99,7 +100,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 def records_line(records: Sequence[Record]) -> str:
     """How many records in which state, of which version and commit."""
-    states = {state: sum(r.state == state for r in records) for state in (r.state for r in records)}
+    states = Counter(record.state for record in records)
     count = ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in sorted(states.items()))
     sources = {
         " ".join(

@@ -46,7 +46,7 @@ class Setting:
     groups: tuple[Group, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A row of the experiment. ``key`` is the variant, numbered where it has several rows."""
 

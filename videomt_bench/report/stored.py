@@ -53,6 +53,7 @@ class StoredRuns:
         self._cache = cache or Cache(None)
         self._drawn: dict[str, Drawn] = {}
         self._loaded: dict[str, Resampler] = {}
+        self._p_values: dict[Key, dict[str, float]] = {}
 
     def path(self, record: Record) -> Path:
         """The file of a record's statistics.
@@ -110,12 +111,14 @@ class StoredRuns:
             BenchError: statistics that are missing, damaged, or of other videos.
         """
         key = self._key("swaps", [*a, *b], self._swaps)
-        found = self._cache.p_values(key)
-        if found is None:
-            runs = ([self.resampler(record) for record in side] for side in (a, b))
-            found = swap_test(*runs, self._swaps)
-            self._cache.keep_p_values(key, found)
-        return found
+        if key not in self._p_values:
+            found = self._cache.p_values(key)
+            if found is None:
+                runs = ([self.resampler(record) for record in side] for side in (a, b))
+                found = swap_test(*runs, self._swaps)
+                self._cache.keep_p_values(key, found)
+            self._p_values[key] = found
+        return self._p_values[key]
 
     def _key(self, kind: str, records: Sequence[Record], count: int) -> Key:
         return (kind, str(count), str(RNG_SEED), *(stamp(self.path(r)) for r in records))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +92,9 @@ def build_report(
         BenchError: a malformed experiment, or no such published table.
     """
     check_experiment(experiment)
-    records, problems = _records(results, experiment, cache)
-    groups, superseded = group_runs(records)
+    with _without_collection():
+        records, problems = _records(results, experiment, cache)
+        groups, superseded = group_runs(records)
     stored = StoredRuns(results, draws, cache=cache)
     tables = []
     for setting in settings_of(experiment, groups):
@@ -119,6 +122,18 @@ def cache_of(out: Path, experiment: Mapping[str, Any]) -> Cache:
     """What reports of the experiment keep beside their files in ``out``; see ``cache``."""
     check_experiment(experiment)
     return Cache(out / FOLDER / experiment["name"])
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Millions of small objects that all stay are not worth a search for garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _records(
