@@ -123,7 +123,8 @@ def test_stored_statistics_give_the_record_back(results: Path, save: Save):
     assert drawn.videos == record.metrics["AP"].n
     for name, metric in record.metrics.items():
         assert drawn.whole(name) == pytest.approx(100 * (metric.value or 0)), name
-        assert drawn.lines[name].shape == (6,)
+        assert drawn.draws(name).shape == (5,)
+        assert drawn.without_one(name).shape == (12,)
 
 
 @pytest.mark.parametrize("name", ["../secret.npz", "/etc/passwd", "missing.npz"])

@@ -69,6 +69,19 @@ def test_the_interval_of_a_mean_of_one_seed_is_students():
     assert one.p_value == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue, abs=1e-6)
 
 
+def test_the_jackknife_alone_is_students_too_and_the_larger_of_both_counts():
+    values = np.random.default_rng(2).normal(10, 3, size=20)
+    error = values.std(ddof=1) / np.sqrt(20)
+    one = estimate([values.mean()], [mean_of(list(values))], n_draws=4000)
+    assert one.without_one is not None
+    small = Estimate(one.per_seed, np.zeros((1, 99)), 20, one.without_one).uncertainty
+    assert small is not None
+    assert small.error == pytest.approx(error)
+    large = Estimate(one.per_seed, 2 * one.samples[None], 20, one.without_one).uncertainty
+    assert large is not None
+    assert large.error == pytest.approx(2 * error, rel=0.05)
+
+
 def test_the_interval_over_seeds_is_students_where_videos_do_not_matter():
     """Every video of a seed has the seed's value: nothing is left but the seeds."""
     values = [3.0, 5.0, 10.0]
@@ -117,7 +130,7 @@ def test_estimates_are_reproducible_and_have_the_mean_and_deviation_of_the_seeds
 def test_an_interval_ends_where_values_do():
     runs = [mean_of([0.0, 0.0, 0.0, 90.0])]
     draws = bootstrap(runs)
-    found = Estimate((22.5,), draws, 4, (0.0, 100.0)).interval
+    found = Estimate((22.5,), draws, 4, bounds=(0.0, 100.0)).interval
     assert found is not None
     assert found.low == 0.0
 

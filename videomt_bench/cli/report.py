@@ -23,8 +23,6 @@ from videomt_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from click import Context
-
     from videomt_bench.report.compare import Comparison
     from videomt_bench.report.records import Problem
 
@@ -34,7 +32,7 @@ DEFAULT = "experiment"
 class _ExperimentByDefault(TyperGroup):
     """Takes what names no command for the experiment of a report."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = args and args[0] in self.commands
         return super().parse_args(ctx, args if known else [DEFAULT, *args])
 

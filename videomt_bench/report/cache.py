@@ -33,17 +33,18 @@ class Cache:
         self._folder = folder
         self._used: set[str] = set()
 
-    def scores(self, key: Key, length: int) -> tuple[int, str, Scores] | None:
-        """Videos, truth and metrics of a run, each with ``length`` values; None if not kept."""
+    def scores(self, key: Key, draws: int) -> tuple[int, str, Scores] | None:
+        """Videos, truth and metrics of a run as ``stored`` has them; None if not kept."""
         if (path := self._path(key, "npz")) is None or not path.is_file():
             return None
         try:
             kept = load_arrays(path, VERSION, ("videos", "truth", "names", "values"), "draws")
-            values = kept["values"]
+            values, videos = kept["values"], int(kept["videos"])
             names = [str(name) for name in kept["names"]]
-            if values.dtype != np.float64 or values.shape != (len(names), length):
+            shape = (len(names), 1 + videos + draws)
+            if videos < 1 or values.dtype != np.float64 or values.shape != shape:
                 return None
-            return int(kept["videos"]), str(kept["truth"]), dict(zip(names, values, strict=True))
+            return videos, str(kept["truth"]), dict(zip(names, values, strict=True))
         except (BenchError, ValueError, TypeError):
             return None
 

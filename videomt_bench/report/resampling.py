@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ CHUNK = 500
 """Draws that are computed at once."""
 
 Table = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 Scores = dict[str, Samples]
 """Metric -> (D,) values in percent; NaN where it is undefined."""
 
@@ -62,7 +63,7 @@ class Ratios:
         return Ratios(self.videos + other.videos, table, self.summarize, self.truth)
 
 
-def chunked(scores: Callable[[npt.NDArray[np.float64]], Scores], times: Times | Table) -> Scores:
+def chunked(scores: Callable[[Any], Scores], times: Numbers) -> Scores:
     """``scores`` of CHUNK draws after the other: memory does not grow with their number."""
     parts = [scores(times[i : i + CHUNK]) for i in range(0, len(times), CHUNK)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -73,7 +74,7 @@ def mean_where(values: Table, counted: npt.NDArray[np.bool_]) -> Samples:
     return ratio(np.where(counted, values, 0.0).sum(1), counted.sum(1))
 
 
-def ratio(sums: npt.NDArray[np.generic], counts: npt.NDArray[np.generic]) -> Samples:
+def ratio(sums: Numbers, counts: Numbers) -> Samples:
     """Quotients, NaN where the count is 0."""
     defined = counts > 0
     return np.where(defined, sums / np.where(defined, counts, 1), np.nan)

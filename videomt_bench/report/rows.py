@@ -217,9 +217,10 @@ def measured(group: Group, stored: StoredRuns) -> tuple[dict[str, Estimate], lis
 def _estimate(name: str, per_seed: tuple[float, ...], runs: Sequence[Drawn], unit: str) -> Estimate:
     if not runs:
         return Estimate(per_seed)
-    draws = np.stack([run.lines[name][1:] for run in runs])
+    draws = np.stack([run.draws(name) for run in runs])
+    without_one = np.stack([run.without_one(name) for run in runs])
     bounds = (0.0, 100.0) if unit == "fraction" else (-np.inf, np.inf)
-    return Estimate(per_seed, draws, runs[0].videos, bounds)
+    return Estimate(per_seed, draws, runs[0].videos, without_one, bounds)
 
 
 def _drawn(group: Group, stored: StoredRuns) -> tuple[dict[str, Drawn], list[Problem]]:

@@ -70,6 +70,8 @@ class Estimate:
     draws: Samples | None = None
     """(seeds, D) of the bootstrap over videos; all seeds share the videos of a draw."""
     n_videos: int = 0
+    without_one: Samples | None = None
+    """(seeds, V) without each of the videos in turn."""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     """The values that are possible; an interval ends there."""
 
@@ -91,9 +93,15 @@ class Estimate:
     @cached_property
     def uncertainty(self) -> Uncertainty | None:
         """Standard error over videos and, with two seeds or more, over trainings; else None."""
-        return (
-            None if self.draws is None else _uncertainty(self.per_seed, self.draws, self.n_videos)
-        )
+        if self.draws is None or self.n_videos < 2:
+            return None
+        drawn = _bootstrap_covariance(self.draws, self.n_videos)
+        left_out = None if self.without_one is None else _jackknife_covariance(self.without_one)
+        if drawn is None:
+            return None
+        larger = left_out is not None and left_out.mean() > drawn.mean()
+        covariance = left_out if left_out is not None and larger else drawn
+        return _uncertainty(self.per_seed, covariance, self.n_videos)
 
     @cached_property
     def interval(self) -> Interval | None:
@@ -116,11 +124,35 @@ class Estimate:
     def of_seeds(self, positions: Sequence[int]) -> Estimate:
         """The same of some of the seeds, by position."""
         chosen = list(positions)
-        draws = None if self.draws is None else self.draws[chosen]
-        return replace(self, per_seed=tuple(self.per_seed[i] for i in chosen), draws=draws)
+        draws, without_one = (
+            None if part is None else part[chosen] for part in (self.draws, self.without_one)
+        )
+        per_seed = tuple(self.per_seed[i] for i in chosen)
+        return replace(self, per_seed=per_seed, draws=draws, without_one=without_one)
 
 
-def _uncertainty(per_seed: Sequence[float], draws: Samples, videos: int) -> Uncertainty | None:
+def _bootstrap_covariance(draws: Samples, videos: int) -> Samples | None:
+    """(S, S) of the seeds through their videos; None where under half of the draws are defined."""
+    defined = np.isfinite(draws).all(0)
+    if defined.sum() < max(2, draws.shape[1] / 2):
+        return None
+    return np.atleast_2d(np.cov(draws[:, defined])) * videos / (videos - 1)
+
+
+def _jackknife_covariance(without_one: Samples) -> Samples | None:
+    """The same by leaving out one video after the other.
+
+    Never too small in expectation (Efron and Stein, Ann. Stat. 9, 1981), which the bootstrap is
+    where a class is in few videos: it is not in all draws.
+    """
+    defined = np.isfinite(without_one).all(0)
+    left = int(defined.sum())
+    if left < 2:
+        return None
+    return np.atleast_2d(np.cov(without_one[:, defined])) * (left - 1) ** 2 / left
+
+
+def _uncertainty(per_seed: Sequence[float], covariance: Samples, videos: int) -> Uncertainty:
     """Of a mean over S seeds as random readers and V videos as random cases.
 
     Obuchowski and Rockette, Commun. Stat. Simul. Comput. 24 (1995): the variance of the mean is
@@ -128,12 +160,7 @@ def _uncertainty(per_seed: Sequence[float], draws: Samples, videos: int) -> Unce
     freedom are those of Satterthwaite, as Hillis, Stat. Med. 26 (2007), has them, with those of
     the videos added. It is never less than the variance over videos of the same trained networks.
     """
-    defined = np.isfinite(draws).all(0)
-    if videos < 2 or defined.sum() < max(2, draws.shape[1] / 2):
-        return None
-    seeds = len(per_seed)
-    covariance = np.atleast_2d(np.cov(draws[:, defined])) * videos / (videos - 1)
-    networks = float(covariance.mean())
+    seeds, networks = len(per_seed), float(covariance.mean())
     if seeds == 1:
         return Uncertainty(math.sqrt(networks), videos - 1)
     training = float(np.var(per_seed, ddof=1)) / seeds
@@ -152,6 +179,11 @@ def video_draws(videos: int, n_draws: int = DRAWS, rng_seed: int = RNG_SEED) -> 
     """
     rng = np.random.default_rng(rng_seed)
     return rng.multinomial(videos, np.full(videos, 1 / videos), size=n_draws)
+
+
+def all_but_one(videos: int) -> Times:
+    """(V, V) multiplicities that leave out one video after the other."""
+    return 1 - np.eye(videos, dtype=np.int64)
 
 
 def bootstrap(runs: Sequence[PerVideo], n_draws: int = DRAWS, rng_seed: int = RNG_SEED) -> Samples:
@@ -188,7 +220,9 @@ def estimate(
     values = tuple(float(v) for v in per_seed)
     if not runs:
         return Estimate(values)
-    return Estimate(values, bootstrap(runs, n_draws, rng_seed), runs[0].n_videos)
+    draws, videos = bootstrap(runs, n_draws, rng_seed), runs[0].n_videos
+    without_one = np.stack([run.draws(all_but_one(videos)) for run in runs])
+    return Estimate(values, draws, videos, without_one)
 
 
 def paired_difference(a: Estimate, b: Estimate) -> Estimate | None:
@@ -201,7 +235,10 @@ def paired_difference(a: Estimate, b: Estimate) -> Estimate | None:
     if a.draws.shape != b.draws.shape or len(a.per_seed) != len(b.per_seed):
         return None
     values = tuple(x - y for x, y in zip(a.per_seed, b.per_seed, strict=True))
-    return Estimate(values, a.draws - b.draws, a.n_videos)
+    without_one = None
+    if a.without_one is not None and b.without_one is not None:
+        without_one = a.without_one - b.without_one
+    return Estimate(values, a.draws - b.draws, a.n_videos, without_one)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from videomt_bench.report.cache import Cache, Key
 from videomt_bench.report.permutation import SWAPS, swap_test
 from videomt_bench.report.records import stamp
 from videomt_bench.report.resampling import Resampler, Scores, load_resampler
-from videomt_bench.report.statistics import DRAWS, RNG_SEED, video_draws
+from videomt_bench.report.statistics import DRAWS, RNG_SEED, Samples, all_but_one, video_draws
 from videomt_bench.runs.record import Record
 
 NONE_STORED = "it stores no per-video statistics"
@@ -22,17 +22,26 @@ NONE_STORED = "it stores no per-video statistics"
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The metrics of a run in percent, on all its V test videos and on D draws of them."""
+    """The metrics of a run in percent, on all its V test videos, but for one, on D draws of them."""
 
     videos: int
     truth: str
     """Equal for runs that can be compared video by video."""
     lines: Scores
-    """Metric -> (1 + D,): on all videos, then on each draw. NaN where it is undefined."""
+    """Metric -> (1 + V + D,): on all videos, without each of them, on each draw; NaN where it is
+    undefined."""
 
     def whole(self, metric: str) -> float:
         """A metric on all videos."""
         return float(self.lines[metric][0])
+
+    def without_one(self, metric: str) -> Samples:
+        """(V,)"""
+        return self.lines[metric][1 : 1 + self.videos]
+
+    def draws(self, metric: str) -> Samples:
+        """(D,)"""
+        return self.lines[metric][1 + self.videos :]
 
 
 class StoredRuns:
@@ -90,7 +99,7 @@ class StoredRuns:
         """
         if record.run_id not in self._drawn:
             key = self._key("draws", [record], self._draws)
-            found = self._cache.scores(key, 1 + self._draws)
+            found = self._cache.scores(key, self._draws)
             if found is None:
                 found = self._draw(record)
                 self._cache.keep_scores(key, *found)
@@ -100,7 +109,8 @@ class StoredRuns:
     def _draw(self, record: Record) -> tuple[int, str, Scores]:
         run = self.resampler(record)
         videos = len(run.videos)
-        times = np.vstack([np.ones(videos, np.int64), video_draws(videos, self._draws)])
+        every = np.ones(videos, np.int64)
+        times = np.vstack([every, all_but_one(videos), video_draws(videos, self._draws)])
         truth = hashlib.sha256(repr(run.videos).encode() + run.truth).hexdigest()
         return videos, truth, run.scores(times)
 
@@ -114,8 +124,8 @@ class StoredRuns:
         if key not in self._p_values:
             found = self._cache.p_values(key)
             if found is None:
-                runs = ([self.resampler(record) for record in side] for side in (a, b))
-                found = swap_test(*runs, self._swaps)
+                one, other = ([self.resampler(record) for record in side] for side in (a, b))
+                found = swap_test(one, other, self._swaps)
                 self._cache.keep_p_values(key, found)
             self._p_values[key] = found
         return self._p_values[key]
