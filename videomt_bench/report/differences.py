@@ -58,12 +58,16 @@ def difference(a: Row, b: Row, metric: str, stored: StoredRuns) -> Difference:
         row.estimates[metric].of_seeds([all_.index(seed) for seed in seeds])
         for row, all_ in ((a, own), (b, other))
     ]
-    paired = paired_difference(*estimates)
-    if paired is None:
+    records = [[r for r in row.records if r.spec["seed"] in seeds] for row in (a, b)]
+    if any(estimate.draws is None for estimate in estimates):
+        sizes = [sorted({r.metrics[metric].n for r in side}) for side in records]
+        if sizes[0] != sizes[1]:
+            raise BenchError(f"they were tested on different videos, {sizes[0]} and {sizes[1]}")
         values = zip(estimates[0].per_seed, estimates[1].per_seed, strict=True)
         return Difference(metric, Estimate(tuple(x - y for x, y in values)), seeds)
-    records = [[r for r in row.records if r.spec["seed"] in seeds] for row in (a, b)]
     p_values = stored.p_values(*records)
+    paired = paired_difference(*estimates)
+    assert paired is not None, "runs on the same videos are paired"
     return Difference(metric, paired, seeds, p_values[metric])
 
 

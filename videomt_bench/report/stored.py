@@ -22,7 +22,7 @@ NONE_STORED = "it stores no per-video statistics"
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """The metrics of a run in percent, on all its V test videos, but for one, on D draws of them."""
+    """The metrics of a run in percent: on all V test videos, on all but one, on draws of them."""
 
     videos: int
     truth: str
