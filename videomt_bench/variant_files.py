@@ -58,8 +58,8 @@ def _title(file: Path | None) -> str | None:
         names = [target.id for target in targets if isinstance(target, ast.Name)]
         value = getattr(node, "value", None)
         if "VARIANT" in names and isinstance(value, ast.Call):
-            for keyword in value.keywords:
-                title = keyword.value
-                if keyword.arg == "title" and isinstance(title, ast.Constant):
+            named = [keyword.value for keyword in value.keywords if keyword.arg == "title"]
+            for title in (*named, *value.args[:1]):
+                if isinstance(title, ast.Constant):
                     return str(title.value)
     return None
