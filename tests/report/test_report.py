@@ -89,6 +89,11 @@ def test_every_shipped_experiment_gives_a_report_of_nothing(name: str, tmp_path:
     assert main <= {column.key for column in report.tables[0].main.columns}
 
 
+def test_only_some_seeds(full: Path):
+    (table,) = build_report(full, {**EXPERIMENT, "seeds": (2,)}, draws=20).tables
+    assert [record.spec["seed"] for record in table.rows[2].records] == [2]
+
+
 def test_a_row_that_cannot_be_run_yet_says_so(tmp_path: Path):
     (table,) = build_report(tmp_path, load_outline("propagation")).tables
     (row,) = [row for row in table.rows if row.variant == "trackformer"]

@@ -32,12 +32,17 @@ DEFAULT = "experiment"
 class _ExperimentByDefault(TyperGroup):
     """Takes what names no command for the experiment of a report."""
 
+    default = DEFAULT
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = args and args[0] in self.commands
-        return super().parse_args(ctx, args if known else [DEFAULT, *args])
+        return super().parse_args(ctx, args if known else [self.default, *args])
 
 
-app = typer.Typer(cls=_ExperimentByDefault)
+app = typer.Typer(
+    cls=_ExperimentByDefault,
+    help="Tables and figures of an experiment; or compare two variants.",
+)
 
 
 @app.command(DEFAULT)
@@ -47,6 +52,7 @@ def report(
     ],
     results: Results = DEFAULT_RESULTS,
     reports: Annotated[Path, typer.Option("--out", help="Where the files go.")] = Path("reports"),
+    seeds: Annotated[str | None, typer.Option(help="Only runs of these seeds: 1 or 1-6.")] = None,
     datasets: Datasets = None,
     settings: Settings = None,
     mix_protocols: Annotated[
@@ -65,11 +71,13 @@ def report(
 
     `report compare A B` compares two variants of a results folder.
     """
+    from videomt_bench.cli.sweep import parse_seeds
     from videomt_bench.sweep.experiment_file import parse_overrides
     from videomt_bench.sweep.outline import load_outline
 
     chosen = tuple(datasets.split(",")) if datasets else ()
     outline = load_outline(experiment, parse_overrides(settings or []), chosen)
+    outline["seeds"] = parse_seeds(seeds)
     files, problems = make_report(outline, results, reports, mix_protocols, use_cache)
     listed = [{"file": problem.file, "reason": problem.reason} for problem in problems]
     emit({"files": [str(f) for f in files], "problems": listed}, as_json)

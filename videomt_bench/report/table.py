@@ -82,7 +82,7 @@ def build_report(
             table), ``table`` (another published table than the experiment's), ``setting`` (one of
             its settings), ``size`` (of the encoder, in words) and ``reason`` (why there can be no
             runs)}], and optionally ``published`` (a table), ``caption`` (a sentence to add),
-            ``datasets`` (names, or fields to match) and ``runs`` (run ids).
+            ``datasets`` (names, or fields to match), ``runs`` (run ids) and ``seeds``.
         draws: of the bootstrap.
         mix_protocols: show costs that were measured under another protocol than their column,
             with a mark, instead of leaving them out.
@@ -145,6 +145,8 @@ def _records(
         return [], [Problem("records", "there is no such results folder")]
     if wanted := experiment.get("runs"):
         records = [record for record in records if record.run_id in set(wanted)]
+    if seeds := experiment.get("seeds"):
+        records = [record for record in records if record.spec["seed"] in seeds]
     return records, problems
 
 
