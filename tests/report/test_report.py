@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from videomt_bench.evaluation import panoptic, semantic
 from videomt_bench.report import stored
+from videomt_bench.report.differences import Difference
 from videomt_bench.report.records import Problem
 from videomt_bench.report.table import build_report, cache_of
 from videomt_bench.report.write import write_tables
+from videomt_bench.runs.record import Metric
 from videomt_bench.sweep.experiment_file import experiment_names
 from videomt_bench.sweep.outline import load_outline
 
 from .conftest import EXPERIMENT, Save
+from .made_up import panoptic_stats, semantic_stats
 
 ROOT = Path(__file__).parents[2]
 FRAME, PROPAGATION, FUSION = (row["variant"] for row in EXPERIMENT["rows"])
@@ -175,6 +181,56 @@ def test_measured_minus_published_where_the_setting_is_the_same(full: Path, save
     save("step6_videomt", 1, 0.6, spec=real, run_id="real")
     (table,) = build_report(full, experiment, draws=20).tables
     assert "delta_AP" not in [c.key for c in table.main.columns]
+
+
+@pytest.mark.parametrize(
+    ("make", "summary", "published", "main"),
+    [
+        (panoptic_stats, panoptic.summarize, "vps", ["VPQ", "STQ"]),
+        (semantic_stats, semantic.summarize, "vss", ["mIoU", "mVC8", "mVC16"]),
+    ],
+    ids=["panoptic", "semantic"],
+)
+def test_dense_tasks_have_intervals_and_tested_differences(
+    results: Path, save: Save, make, summary, published: str, main: list[str]
+):
+    values = {}
+    for variant, seed in ((FRAME, 1), (FRAME, 2), (FUSION, 1), (FUSION, 2)):
+        # the same videos and truth, other results
+        stats = make(np.random.default_rng(0))
+        rng = np.random.default_rng([seed, variant == FUSION])
+        if published == "vps":
+            stats = dataclasses.replace(stats, iou=stats.iou * rng.uniform(0.6, 1, stats.iou.shape))
+        else:
+            order = rng.permutation(stats.cell_predicted)
+            scale = rng.uniform(0.6, 1, stats.window_sums.shape)
+            stats = dataclasses.replace(
+                stats, cell_predicted=order, window_sums=stats.window_sums * scale
+            )
+        scores = summary(stats)
+        metrics = {name: Metric(value, len(stats.frames)) for name, value in scores.items()}
+        record = save(variant, seed, metrics=metrics)
+        stats.save(results / "records" / f"{record.run_id}.npz")
+        values[variant, seed] = scores
+    rows = [{"variant": v, "label": v} for v in (FRAME, FUSION)]
+    experiment = {**EXPERIMENT, "rows": rows, "published": None}
+    (table,) = build_report(results, experiment, draws=50).tables
+    assert not table.problems
+    shown = [column.key for column in table.main.columns][1 : 1 + len(main)]
+    assert shown == main
+    for i, metric in enumerate(main, start=1):
+        mean = np.mean([100 * values[FUSION, seed][metric] for seed in (1, 2)])
+        cell = table.main.rows[1][i]
+        assert cell.text == f"{mean:.1f}"
+        assert re.fullmatch(r"± \d+\.\d \(n 2\) \[.*, .*\]", cell.spread), cell
+        found = table.differences[1, metric]
+        assert isinstance(found, Difference)
+        assert found.seeds == (1, 2)
+        assert found.p_corrected is not None
+    keys = [column.key for column in table.detail.columns]
+    assert set(keys) > {f"difference_{metric}" for metric in main}
+    lines = table.tidy.query("origin == 'measured'")
+    assert lines[lines["metric"].isin(main)]["low"].notna().all()
 
 
 def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
