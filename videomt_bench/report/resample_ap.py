@@ -32,6 +32,8 @@ from videomt_bench.report.statistics import Times
 
 EVERY = 0
 """The position of all objects among the groups of objects."""
+LEAST_DRAWS, MOST_DRAWS, ELEMENTS = 64, 2048, 1 << 20
+"""How many draws are computed at once: about so many elements for the largest category."""
 Counts = npt.NDArray[np.int32]
 
 
@@ -55,7 +57,9 @@ class InstanceResampler:
 
     def scores(self, times: Times) -> Scores:
         """See :class:`videomt_bench.report.resampling.Resampler`."""
-        return chunked(self._precisions, times) | self._sums.scores(times)
+        largest = max((len(category.video) for category in self._categories), default=0)
+        at_once = min(MOST_DRAWS, max(LEAST_DRAWS, ELEMENTS // max(largest, 1)))
+        return chunked(self._precisions, times, at_once) | self._sums.scores(times)
 
     def beside(self, other: Resampler) -> InstanceResampler:
         """See :class:`videomt_bench.report.resampling.Resampler`.

@@ -63,9 +63,10 @@ class Ratios:
         return Ratios(self.videos + other.videos, table, self.summarize, self.truth)
 
 
-def chunked(scores: Callable[[Any], Scores], times: Numbers) -> Scores:
-    """``scores`` of CHUNK draws after the other: memory does not grow with their number."""
-    parts = [scores(times[i : i + CHUNK]) for i in range(0, len(times), CHUNK)]
+def chunked(scores: Callable[[Any], Scores], times: Numbers, at_once: int | None = None) -> Scores:
+    """``scores`` of some draws after the other: memory does not grow with their number."""
+    step = at_once or CHUNK
+    parts = [scores(times[i : i + step]) for i in range(0, len(times), step)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
