@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from videomt_bench.report.comparable import to_published
 from videomt_bench.report.differences import main_metrics
@@ -75,6 +76,7 @@ def seed_values(row: Row, metric: str) -> list[float]:
     return list(row.estimates[metric].per_seed) if metric in row.estimates else []
 
 
+@lru_cache(maxsize=10_000)
 def sample_sizes(row: Row, metric: str) -> list[int]:
     """The sizes n that the metric's values name, without repeats."""
     return sorted({r.metrics[metric].n for r in row.records if metric_value(r, metric) is not None})

@@ -56,18 +56,21 @@ def relevant(protocol: object, metric: str) -> dict[str, Any]:
 def cost_cell(row: Row, metric: str) -> CostCell | None:
     """One cost of a row; None where nothing was measured."""
     by_protocol: dict[str, list[float]] = {}
+    known: dict[str, str] = {}
     for record in row.records:
         value = cost_value(record, metric)
         if value is not None and record.cost is not None:
-            key = canonical(relevant(record.cost.get("protocol"), metric))
-            by_protocol.setdefault(key, []).append(value)
+            protocol = record.cost.get("protocol")
+            if (text := repr(protocol)) not in known:
+                known[text] = canonical(relevant(protocol, metric))
+            by_protocol.setdefault(known[text], []).append(value)
     if not by_protocol:
         return None
-    protocol = max(by_protocol, key=lambda key: (len(by_protocol[key]), key))
-    values = by_protocol[protocol]
+    most = max(by_protocol, key=lambda key: (len(by_protocol[key]), key))
+    values = by_protocol[most]
     dropped = sum(len(v) for v in by_protocol.values()) - len(values)
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return CostCell(sum(values) / len(values), protocol, len(values), dropped, deviation)
+    return CostCell(sum(values) / len(values), most, len(values), dropped, deviation)
 
 
 def kernels(row: Row) -> list[str]:

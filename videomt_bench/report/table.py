@@ -26,6 +26,9 @@ from videomt_bench.report.stored import StoredRuns
 from videomt_bench.report.tidy import tidy_table
 from videomt_bench.runs.record import Record
 
+MANY = 5
+"""Files with one fault that are listed one by one no more."""
+
 
 @dataclass(frozen=True)
 class ReportTable:
@@ -118,6 +121,18 @@ def build_tables(
     return build_report(results, experiment, draws, mix_protocols).tables
 
 
+def _together(problems: Sequence[Problem]) -> list[Problem]:
+    """Many files of one row with one fault are one problem."""
+    by_reason: dict[str, list[str]] = {}
+    for problem in problems:
+        by_reason.setdefault(problem.reason, []).append(problem.file)
+    return [
+        Problem(file, reason)
+        for reason, files in by_reason.items()
+        for file in (files if len(files) < MANY else [f"{files[0]} and {len(files) - 1} others"])
+    ]
+
+
 def cache_of(out: Path, experiment: Mapping[str, Any]) -> Cache:
     """What reports of the experiment keep beside their files in ``out``; see ``cache``."""
     check_experiment(experiment)
@@ -173,6 +188,6 @@ def _build_table(
         provenance=[records_line(records)] if records else [],
         tidy=tidy_table(setting, rows, differences),
         rows=list(rows),
-        problems=[problem for row in rows for problem in row.problems],
+        problems=[problem for row in rows for problem in _together(row.problems)],
         differences=differences,
     )

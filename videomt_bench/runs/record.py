@@ -108,6 +108,6 @@ def record_content(path: Path) -> Any:
         BenchError: unreadable, or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError) as error:
         raise BenchError(f"cannot read the record {path}: {error}") from None
