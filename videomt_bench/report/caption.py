@@ -66,7 +66,7 @@ def _interval_sentence(rows: Sequence[Row]) -> str:
             "leaves out training noise",
         }[tuple(sorted(several))]
         draws = max(len(estimate.samples) for estimate in drawn)
-        text = f"Brackets hold the 95 % bootstrap interval ({draws} draws) over {what}."
+        text = f"Brackets hold the 95 % bootstrap interval ({draws} draws, t) over {what}."
     if any(estimate.deviation is not None for estimate in found):
         text += " ± is the standard deviation over n seeds."
     return text.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -39,13 +40,13 @@ def swap_test(
     # the first line swaps nothing
     choice = np.vstack([np.zeros(videos, np.int64), choice])
     differences: Scores = {}
-    for own, other in zip(a, b, strict=True):
-        both = own.beside(other)
-        first = both.scores(np.hstack([1 - choice, choice]))
-        second = both.scores(np.hstack([choice, 1 - choice]))
-        for name in first:
-            found = first[name] - second[name]
-            differences[name] = differences.get(name, 0.0) + found / len(a)
+    sides = (np.hstack([1 - choice, choice]), np.hstack([choice, 1 - choice]))
+    with ThreadPoolExecutor(len(sides)) as threads:
+        for own, other in zip(a, b, strict=True):
+            first, second = threads.map(own.beside(other).scores, sides)
+            for name in first:
+                found = first[name] - second[name]
+                differences[name] = differences.get(name, 0.0) + found / len(a)
     return {name: _p_value(values[0], values[1:]) for name, values in differences.items()}
 
 

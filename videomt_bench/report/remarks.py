@@ -88,10 +88,11 @@ def _sentence(parts: Sequence[tuple[str, ...]], fields: Sequence[tuple[str, Sequ
     most = max(parts, key=len)
     texts = []
     for i, labels in enumerate(parts):
-        which = "the others" if labels is most and len(most) >= MANY else _listed(labels)
+        others = labels is most and len(most) >= MANY
+        which = "The others" if others else _listed(labels)
         settings = "; ".join(f"{name} {values[i]}" for name, values in fields)
-        texts.append((which == "the others", f"{which} – {settings}"))
-    return f"The rows differ in settings: {'. '.join(text for _, text in sorted(texts))}."
+        texts.append((others, f"{which}: {settings}."))
+    return f"The rows differ in settings. {' '.join(text for _, text in sorted(texts))}"
 
 
 def _listed(labels: Sequence[str]) -> str:
