@@ -57,6 +57,8 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
         command = root
         while hasattr(command, "commands") and words:
             word = words.pop(0)
+            if word not in command.commands and hasattr(command, "default"):
+                word = command.default
             assert word in command.commands, line
             command = command.commands[word]
         options = {name for parameter in command.params for name in parameter.opts}

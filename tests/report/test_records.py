@@ -15,8 +15,8 @@ from videomt_bench.report.records import (
     load_records,
     metric_value,
     setting_of,
-    stored_values,
 )
+from videomt_bench.report.stored import StoredRuns
 from videomt_bench.runs.record import Metric, Record, StageResult
 
 from .conftest import Save, spec
@@ -119,11 +119,12 @@ def test_only_what_a_finished_stage_measured_is_shown():
 
 def test_stored_statistics_give_the_record_back(results: Path, save: Save):
     record = save("step6_videomt", 1)
-    values = stored_values(results, record)
-    run = values["AP"]
-    assert run.n_videos == record.metrics["AP"].n
-    assert run.value(range(run.n_videos)) == pytest.approx(100 * (record.metrics["AP"].value or 0))
-    assert set(values) > {"recall", "recall_late", "iou_last_quarter"}
+    drawn = StoredRuns(results, draws=5).drawn(record)
+    assert drawn.videos == record.metrics["AP"].n
+    for name, metric in record.metrics.items():
+        assert drawn.whole(name) == pytest.approx(100 * (metric.value or 0)), name
+        assert drawn.draws(name).shape == (5,)
+        assert drawn.without_one(name).shape == (12,)
 
 
 @pytest.mark.parametrize("name", ["../secret.npz", "/etc/passwd", "missing.npz"])
@@ -132,7 +133,47 @@ def test_statistics_outside_the_records_are_not_read(results: Path, save: Save, 
     record = save("step5_propagation", 1, video_stats=name)
     (results / "secret.npz").write_bytes(b"")
     with pytest.raises(BenchError, match=r"leaves the folder|cannot read"):
-        stored_values(results, record)
+        StoredRuns(results).drawn(record)
+
+
+def test_two_records_of_one_run_that_disagree_are_named_and_the_newest_counts(
+    results: Path, save: Save
+):
+    record = save("step6_videomt", 1, updated="2026-01-02T00:00:00")
+    data = record.to_json()
+    older = {**data, "updated": "2026-01-01T00:00:00"}
+    older["metrics"] = {**data["metrics"], "AP": {"value": 0.125, "n": 12, "unit": "fraction"}}
+    folder = results / "records"
+    (folder / "copy.json").write_text(json.dumps(older))
+    (folder / "same.json").write_text(json.dumps({**data, "updated": "2026-01-01T12:00:00"}))
+    records, problems = load_records(results)
+    assert [r.metrics["AP"].value for r in records] == [record.metrics["AP"].value]
+    reasons = {p.file: p.reason for p in problems}
+    assert set(reasons) == {"copy.json", "same.json"}
+    assert "disagrees on AP: 0.125 and" in reasons["copy.json"]
+    (folder / "copy.json").unlink()
+    _, (problem,) = load_records(results)
+    assert "with the same metrics" in problem.reason
+    assert f"{record.run_id}.json is used" in problem.reason
+
+
+def test_runs_of_one_specification_that_disagree_say_so():
+    runs = [Record(n, spec("a", 1), "completed", updated=n) for n in ("old", "the new")]
+    for run, value in zip(runs, (0.25, 0.5), strict=True):
+        run.metrics = {"AP": Metric(value, 3)}
+    groups, (problem,) = group_runs(runs)
+    assert groups[0].records == (runs[1],)
+    assert problem.file == "old.json"
+    assert "they disagree on AP: 0.25 and 0.5" in problem.reason
+
+
+def test_records_that_share_their_settings_keep_their_own_seeds(results: Path, save: Save):
+    for seed in (3, 1, 2):
+        save("step6_videomt", seed)
+    records, _ = load_records(results)
+    (group,), _ = group_runs(records)
+    assert group.seeds == (1, 2, 3)
+    assert {r.spec["seed"] for r in records} == {1, 2, 3}
 
 
 def test_flatten_names_every_leaf():

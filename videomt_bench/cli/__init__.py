@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from videomt_bench import __version__
-from videomt_bench.cli import data, diagnose, run, score, sweep, variants
+from videomt_bench.cli import data, diagnose, report, run, score, sweep, variants
 from videomt_bench.cli.common import err, fail
 from videomt_bench.errors import BenchError
 
@@ -22,14 +22,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
-    sweep.demo, run.train, run.evaluate, run.cost, sweep.report, diagnose.diagnose,
-):  # fmt: skip
+for command in (sweep.demo, run.train, run.evaluate, run.cost, diagnose.diagnose):
     app.command()(command)
 app.add_typer(variants.app, name="variants")
 app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
 app.add_typer(sweep.app, name="sweep")
+app.add_typer(report.app, name="report")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``demo``, ``sweep plan | run | status | retry | cancel`` and ``report``."""
+"""``demo`` and ``sweep plan | run | status | retry | cancel``."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from videomt_bench.cli.launch import (
     states_of,
     summary,
 )
+from videomt_bench.cli.report import make_report
 from videomt_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def demo(
     experiment = experiment_of("demo", seeds, datasets, settings)
     request = request_of(stage_names(None), "retry", (), (), {}, None)
     records = run_on_this_machine(experiment, results, jobs, request)
-    files = _report(experiment, results, reports)
+    files, _ = make_report(experiment.rows(), results, reports)
     emit(summary(records, files), as_json)
     exit_unless_done(records, request.names)
 
@@ -221,21 +222,6 @@ def sweep_cancel(
     emit({"cancelled": ids}, as_json)
 
 
-def report(
-    experiment: str,
-    results: Results = DEFAULT_RESULTS,
-    reports: Annotated[Path, typer.Option("--out", help="Where the files go.")] = Path("reports"),
-    seeds: Seeds = None,
-    datasets: Datasets = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
-) -> None:
-    """Tables and figures of an experiment from its records, beside the published numbers."""
-    loaded = experiment_of(experiment, seeds, datasets, settings)
-    files = _report(loaded, results, reports)
-    emit({"files": [str(f) for f in files]}, as_json)
-
-
 def experiment_of(
     name: str, seeds: str | None, datasets: str | None, settings: list[str] | None
 ) -> Experiment:
@@ -259,19 +245,6 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
             raise BenchError(f"seeds {text!r} are not whole numbers, such as 1,2 or 1-6")
         seeds.extend(range(int(first), int(last or first) + 1))
     return tuple(seeds) or None
-
-
-def _report(experiment: Experiment, results: Path, reports: Path) -> list[Path]:
-    from videomt_bench.report.table import build_tables
-    from videomt_bench.report.write import terminal_table, write_tables
-
-    tables = build_tables(results, experiment.rows())
-    for table in tables:
-        out.print(terminal_table(table))
-    files = write_tables(tables, reports, experiment.name)
-    for file in files:
-        out.print(f"  {file}", soft_wrap=True, highlight=False)
-    return files
 
 
 def state_table(records: list[Record]) -> Table:

@@ -7,7 +7,6 @@ that the user chose to run.
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,25 +15,7 @@ from pathlib import Path
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models.variant import Variant
-from videomt_bench.shipped import shipped
-
-FOLDERS_VARIABLE = "VIDEOMT_BENCH_VARIANTS"
-"""Folders of one's own variants, separated as in PATH."""
-ENTRY_POINTS = "videomt_bench.variants"
-"""Entry-point group: name -> a module or file-backed package that defines ``VARIANT``."""
-
-
-def variant_files() -> dict[str, Path]:
-    """Name -> file of every variant in the shipped and the user's folders; the user's win."""
-    extra = [Path(p) for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
-    for folder in extra:
-        if not folder.is_dir():
-            raise BenchError(f"{FOLDERS_VARIABLE} names {str(folder)!r}, which is not a folder")
-    files: dict[str, Path] = {}
-    for folder in [shipped("variants"), *extra]:
-        found = {f.stem: f for f in sorted(folder.glob("*.py")) if not f.stem.startswith("_")}
-        files.update(found)
-    return files
+from videomt_bench.variant_files import ENTRY_POINTS, variant_files
 
 
 def variant_names() -> list[str]:

@@ -1,11 +1,13 @@
-"""The columns of a table: measured, published and in detail; every empty cell says why."""
+"""The columns of the main table: measured, published and their difference; empty cells say why."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
+from videomt_bench.report.comparable import to_published
+from videomt_bench.report.differences import main_metrics
 from videomt_bench.report.display import (
     DASH,
     Cell,
@@ -27,48 +29,44 @@ from videomt_bench.report.protocol import (
 )
 from videomt_bench.report.records import metric_value
 from videomt_bench.report.rows import Row, state_reason
-from videomt_bench.report.statistics import Estimate, paired_difference
+from videomt_bench.report.statistics import Estimate
 
 MEASURED = "measured"
+DIFFERENCE = ("measured − paper",)
 COSTS = {
     "params": ("Params (M)", 1e-6),
     "gmacs": ("GMACs", 1.0),
     "fps_model": ("FPS, model only", 1.0),
     "fps_end_to_end": ("FPS, end to end", 1.0),
 }
-PAPER = {"AP": "AP", "params": "Params (M)", "gmacs": "GFLOPs", "fps": "FPS"}
-DETAILS = {
-    "AP50": ("AP50", "videos"),
-    "AR10": ("AR10", "videos"),
-    "recall": ("Recall", "objects"),
-    "recall_first_frame": ("Recall, first frame", "objects"),
-    "recall_late": ("Recall, late objects", "objects"),
-    "recall_gap": ("Recall, with gap", "objects"),
-    "iou_first_quarter": ("IoU, first quarter", ""),
-    "iou_last_quarter": ("IoU, last quarter", ""),
+PAPER = {
+    **{name: name for name in ("AP", "AP75", "AR10", "VPQ", "STQ", "mIoU", "mVC8", "mVC16")},
+    "params": "Params (M)",
+    "gmacs": "GFLOPs",
+    "fps": "FPS",
 }
+RESULT_DETAILS = ("± over n seeds", "95 % interval")
+"""What the header of a main metric says of its cells."""
+
+Columns = list[tuple[Column, list[Cell]]]
 
 
-def main_display(rows: Sequence[Row], notes: Notes) -> Display:
-    """The table of the paper: AP and cost as measured, beside the published row."""
-    label = [Cell(row.label) for row in rows]
-    columns = [(Column("label", "Row"), label), *_ap_columns(rows, notes)]
-    columns += [_cost_column(rows, metric, notes) for metric in COSTS]
-    return _display(columns + _paper_columns(rows, notes))
+def main_display(rows: Sequence[Row], notes: Notes, mix_protocols: bool = False) -> Display:
+    """The table of the paper: results and cost as measured, beside the published row.
+
+    With ``mix_protocols`` a cost of another protocol than its column's is shown and marked;
+    without, its cell is empty and says so.
+    """
+    columns: Columns = [(Column("label", "Row"), [Cell(row.label) for row in rows])]
+    metrics = main_metrics(rows)
+    columns += [result_column(rows, metric, notes) for metric in metrics]
+    columns.append(_videos_column(rows, metrics))
+    columns += [_cost_column(rows, metric, notes, mix_protocols) for metric in COSTS]
+    return display_of(columns + _paper_columns(rows, notes) + _difference_columns(rows, notes))
 
 
-def detail_display(rows: Sequence[Row], notes: Notes) -> Display:
-    """What AP hides: paired differences, recall of late objects and of gaps, drift."""
-    columns = [(Column("label", "Row"), [Cell(row.label) for row in rows])]
-    if any(row.ap and row.ap.samples for row in rows):
-        columns.append(_difference_column(rows, notes))
-    for metric in DETAILS:
-        if any(seed_values(row, metric) for row in rows):
-            columns.append(_detail_column(rows, metric, notes))
-    return _display(columns)
-
-
-def _display(columns: Sequence[tuple[Column, Sequence[Cell]]]) -> Display:
+def display_of(columns: Columns) -> Display:
+    """Columns as a table."""
     rows = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
     return Display([column for column, _ in columns], rows)
 
@@ -78,11 +76,7 @@ def seed_values(row: Row, metric: str) -> list[float]:
     return list(row.estimates[metric].per_seed) if metric in row.estimates else []
 
 
-def measured_seeds(row: Row) -> list[int]:
-    """The seeds that have an AP."""
-    return [r.spec["seed"] for r in row.records if metric_value(r, "AP") is not None]
-
-
+@lru_cache(maxsize=10_000)
 def sample_sizes(row: Row, metric: str) -> list[int]:
     """The sizes n that the metric's values name, without repeats."""
     return sorted({r.metrics[metric].n for r in row.records if metric_value(r, metric) is not None})
@@ -94,70 +88,107 @@ def size_text(sizes: Sequence[int]) -> str:
 
 
 def spread_text(estimate: Estimate) -> str:
-    """The interval, else the deviation over seeds, else nothing."""
+    """``± 0.4 (n 3) [22.9, 30.1]``, as far as it is known."""
+    parts = [over_seeds(estimate.deviation, len(estimate.per_seed), fixed)]
     if estimate.interval is not None:
-        return interval_text(estimate.interval)
-    return "" if estimate.deviation is None else f"± {fixed(estimate.deviation)}"
+        parts.append(interval_text(estimate.interval))
+    return " ".join(parts)
 
 
-def _empty(row: Row, notes: Notes) -> Cell:
+def over_seeds(deviation: float | None, seeds: int, text: Callable[[float], str]) -> str:
+    """The standard deviation over seeds, and how many: ``± 0.4 (n 3)`` or ``(n 1)``."""
+    return f"(n {seeds})" if deviation is None else f"± {text(deviation)} (n {seeds})"
+
+
+def empty(row: Row, notes: Notes) -> Cell:
+    """A dash with the reason."""
     return Cell(DASH, (notes.letter(row.missing()),))
 
 
-def _ap_columns(rows: Sequence[Row], notes: Notes) -> list[tuple[Column, list[Cell]]]:
-    values, seeds, videos = [], [], []
+def result_column(rows: Sequence[Row], metric: str, notes: Notes) -> tuple[Column, list[Cell]]:
+    """A main metric with its deviation over seeds, their number and its interval."""
+    cells = []
     for row in rows:
-        if row.ap is None:
-            values.append(_empty(row, notes))
-            seeds.append(Cell(DASH))
-            videos.append(Cell(DASH))
+        if metric not in row.estimates:
+            cells.append(empty(row, notes))
             continue
-        marks = [notes.letter(text) for text in _ap_notes(row)]
-        values.append(Cell(fixed(row.ap.mean), tuple(marks), spread_text(row.ap)))
-        seeds.append(Cell(str(len(row.ap.per_seed))))
-        videos.append(Cell(size_text(sample_sizes(row, "AP"))))
-    return [
-        (Column("AP", "AP", ("95 % interval",), MEASURED), values),
-        (Column("n_seeds", "Seeds", (), MEASURED), seeds),
-        (Column("n_videos", "Videos", (), MEASURED), videos),
-    ]
+        estimate = row.estimates[metric]
+        marks = tuple(notes.letter(text) for text in _result_notes(row, metric))
+        cells.append(Cell(fixed(estimate.mean), marks, spread_text(estimate)))
+    return Column(metric, PAPER.get(metric, metric), RESULT_DETAILS, MEASURED), cells
 
 
-def _ap_notes(row: Row) -> list[str]:
-    """What a reader must know of a measured AP: seeds that are missing, no interval."""
+def _result_notes(row: Row, metric: str) -> list[str]:
+    """What a reader must know of a measured metric: seeds that are missing, no interval."""
     lost = [
         f"seed {record.spec['seed']}: {state_reason(record)}"
         for record in row.records
-        if metric_value(record, "AP") is None
+        if metric_value(record, metric) is None
     ]
     notes = []
     if lost:
         kept = len(row.records) - len(lost)
         notes.append(f"{kept} of {len(row.records)} seeds; {'; '.join(lost)}")
-    if row.ap and row.ap.interval is None:
+    if row.estimates[metric].interval is None:
         reasons = dict.fromkeys(problem.reason for problem in row.problems)
         notes.append(f"no interval: {'; '.join(reasons) or 'its seeds have different videos'}")
     return notes
 
 
-def _cost_column(rows: Sequence[Row], metric: str, notes: Notes) -> tuple[Column, list[Cell]]:
-    title, factor = COSTS[metric]
+def _videos_column(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[Column, list[Cell]]:
+    sizes = [sorted({n for metric in metrics for n in sample_sizes(row, metric)}) for row in rows]
+    return Column("n_videos", "Videos", (), MEASURED), [Cell(size_text(size)) for size in sizes]
+
+
+def _cost_column(
+    rows: Sequence[Row], metric: str, notes: Notes, mix_protocols: bool
+) -> tuple[Column, list[Cell]]:
+    title, _ = COSTS[metric]
     cells = [cost_cell(row, metric) for row in rows]
     header = most_frequent(cells)
     column = Column(metric, title, _protocol_details(metric, header), MEASURED)
     shown = []
     for row, cell in zip(rows, cells, strict=True):
         if cell is None:
-            shown.append(_empty(row, notes))
-            continue
-        text = significant(cell.value * factor)
-        marks = _cost_marks(cell, metric, header, notes)
-        if metric == "gmacs" and (names := uncounted(row)):
-            marks.append(notes.letter(f"without the uncounted operators {', '.join(names)}"))
-        if metric.startswith("fps_") and (names := kernels(row)):
-            marks.append(notes.letter(f"deformable attention by {', '.join(names)}"))
-        shown.append(Cell(text, tuple(marks)))
+            shown.append(empty(row, notes))
+        elif cell.protocol != header and not mix_protocols:
+            text = f"protocol differs from the column's: {_protocol_words(cell)}"
+            shown.append(Cell(DASH, (notes.letter(text),)))
+        else:
+            shown.append(_cost_shown(row, cell, metric, header, notes))
     return column, shown
+
+
+def _cost_shown(row: Row, cell: CostCell, metric: str, header: str | None, notes: Notes) -> Cell:
+    factor = COSTS[metric][1]
+    marks = _cost_marks(cell, header, notes)
+    if metric == "gmacs" and (names := uncounted(row)):
+        marks.append(notes.letter(f"without the uncounted operators {', '.join(names)}"))
+    spread = ""
+    if metric.startswith("fps_"):
+        spread = over_seeds(cell.deviation, cell.n_seeds, significant)
+        if names := kernels(row):
+            marks.append(notes.letter(f"deformable attention by {', '.join(names)}"))
+    return Cell(significant(cell.value * factor), tuple(marks), spread)
+
+
+def _cost_marks(cell: CostCell, header: str | None, notes: Notes) -> list[str]:
+    marks = []
+    if cell.protocol != header:
+        marks.append(notes.dagger(f"measured under another protocol: {_protocol_words(cell)}"))
+    if cell.dropped:
+        total = cell.n_seeds + cell.dropped
+        marks.append(
+            notes.letter(
+                f"mean over {cell.n_seeds} of {total} seeds; the others were measured under "
+                "another protocol"
+            )
+        )
+    return marks
+
+
+def _protocol_words(cell: CostCell) -> str:
+    return ", ".join(words(json.loads(cell.protocol))) or "not recorded"
 
 
 def _protocol_details(metric: str, header: str | None) -> tuple[str, ...]:
@@ -171,30 +202,18 @@ def _protocol_details(metric: str, header: str | None) -> tuple[str, ...]:
     return tuple(words(protocol, keys))
 
 
-def _cost_marks(cell: CostCell, metric: str, header: str | None, notes: Notes) -> list[str]:
-    marks = []
-    if cell.protocol != header:
-        protocol = ", ".join(words(json.loads(cell.protocol))) or "not recorded"
-        marks.append(notes.dagger(f"measured under another protocol: {protocol}"))
-    if cell.dropped:
-        total = cell.n_seeds + cell.dropped
-        marks.append(
-            notes.letter(
-                f"mean over {cell.n_seeds} of {total} seeds; the others were measured under "
-                "another protocol"
-            )
-        )
-    return marks
-
-
-def _paper_columns(rows: Sequence[Row], notes: Notes) -> list[tuple[Column, list[Cell]]]:
-    metrics = [m for m in PAPER if any(m in row.published for row in rows)]
+def _paper_columns(rows: Sequence[Row], notes: Notes) -> Columns:
     settings = {cell.setting for row in rows for cell in row.published.values()}
     group = f"paper, {settings.pop()}" if len(settings) == 1 else "paper"
     return [
         (Column(f"paper_{m}", PAPER[m], (), group), _paper_cells(rows, m, group, notes))
-        for m in metrics
+        for m in published_metrics(rows)
     ]
+
+
+def published_metrics(rows: Sequence[Row]) -> list[str]:
+    """The metrics that any row has a published number of."""
+    return [metric for metric in PAPER if any(metric in row.published for row in rows)]
 
 
 def _paper_cells(rows: Sequence[Row], metric: str, group: str, notes: Notes) -> list[Cell]:
@@ -218,38 +237,26 @@ def shared_notes(rows: Sequence[Row], metric: str) -> list[str]:
     return [note for note in cells[0].notes if all(note in c.notes for c in cells)] if cells else []
 
 
-def _difference_column(rows: Sequence[Row], notes: Notes) -> tuple[Column, list[Cell]]:
-    cells = [Cell(DASH)]
-    for above, row in pairwise(rows):
-        difference = ap_difference(row, above)
-        if difference is None:
-            cells.append(Cell(DASH, (notes.letter("no pair of runs on the same seeds"),)))
-        else:
-            cells.append(Cell(signed(difference.mean), (), spread_text(difference)))
-    details = ("paired", "95 % interval")
-    return Column("difference", "ΔAP to the row above", details, MEASURED), cells
+def _difference_columns(rows: Sequence[Row], notes: Notes) -> Columns:
+    """Measured minus published, for the metrics of which any row has both in one setting."""
+    columns: Columns = []
+    for metric in published_metrics(rows):
+        found = [to_published(row, metric) if metric in row.published else "" for row in rows]
+        if any(isinstance(value, float) for value in found):
+            cells = [
+                _difference_cell(row, metric, value, notes)
+                for row, value in zip(rows, found, strict=True)
+            ]
+            columns.append((Column(f"delta_{metric}", f"Δ{PAPER[metric]}", DIFFERENCE), cells))
+    return columns
 
 
-def ap_difference(row: Row, other: Row) -> Estimate | None:
-    """AP of ``row`` minus AP of ``other``, paired over seeds and videos; None without pairs."""
-    if row.ap is None or other.ap is None:
-        return None
-    same_seeds = measured_seeds(row) == measured_seeds(other)
-    same_videos = sample_sizes(row, "AP") == sample_sizes(other, "AP")
-    return paired_difference(row.ap, other.ap) if same_seeds and same_videos else None
+def _difference_cell(row: Row, metric: str, value: float | str, notes: Notes) -> Cell:
+    if isinstance(value, float):
+        return Cell(signed(value, _decimals(row.published[metric].text)))
+    return Cell(DASH, (notes.letter(value or "no published number"),))
 
 
-def _detail_column(rows: Sequence[Row], metric: str, notes: Notes) -> tuple[Column, list[Cell]]:
-    title, what = DETAILS[metric]
-    sizes = {tuple(sample_sizes(row, metric)) for row in rows if seed_values(row, metric)}
-    uniform = len(sizes) == 1
-    details = (f"n = {size_text(sizes.pop())} {what}".strip(),) if uniform else ()
-    cells = []
-    for row in rows:
-        if metric not in row.estimates:
-            cells.append(_empty(row, notes))
-            continue
-        estimate = row.estimates[metric]
-        size = "" if uniform else f" (n {size_text(sample_sizes(row, metric))})"
-        cells.append(Cell(fixed(estimate.mean) + size, (), spread_text(estimate)))
-    return Column(metric, title, details, MEASURED), cells
+def _decimals(text: str) -> int:
+    """Those of the published number, which is all that can be told of the difference."""
+    return len(text.partition(".")[2])

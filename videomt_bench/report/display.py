@@ -63,6 +63,10 @@ class Notes:
             self._marks[text] = DAGGERS[place] * (turn + 1)
         return self._marks[text]
 
+    def sign(self, mark: str, text: str) -> str:
+        """A mark of one's own choice."""
+        return self._marks.setdefault(text, mark)
+
     def listed(self) -> list[tuple[str, str]]:
         """Marks and texts in the order of first use."""
         return [(mark, text) for text, mark in self._marks.items()]
@@ -84,10 +88,17 @@ def significant(value: float, digits: int = 3) -> str:
     return fixed(value, decimals)
 
 
-def signed(value: float) -> str:
-    """A difference with one decimal and its sign."""
-    text = fixed(value)
+def signed(value: float, decimals: int = 1) -> str:
+    """A difference with its sign."""
+    text = fixed(value, decimals)
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+
+
+def p_text(value: float) -> str:
+    """``p = 0.012``, ``p < 0.001``, ``p > 0.99``"""
+    if value < 0.001:
+        return "p < 0.001"
+    return "p > 0.99" if value > 0.99 else f"p = {value:.3f}"
 
 
 def interval_text(interval: Interval) -> str:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from videomt_bench.report.records import canonical, cost_value
 from videomt_bench.report.rows import Row
 
+COST_METRICS = {
+    "params": ("params", 1e-6),
+    "gmacs": ("gmacs", 1.0),
+    "fps": ("fps_model", 1.0),
+}
+"""Published cost -> the measured one, and the factor to the published unit."""
 PLAIN = ("device", "precision", "input", "compile")
 """Fields whose values speak for themselves; the others are shown with their names."""
 CLOCKS = {"fps_model": "clock: model only", "fps_end_to_end": "clock: end to end"}
@@ -30,6 +39,8 @@ class CostCell:
     n_seeds: int
     dropped: int
     """Seeds left out because they were measured under another protocol."""
+    deviation: float | None = None
+    """Over the seeds; None with a single one."""
 
 
 def relevant(protocol: object, metric: str) -> dict[str, Any]:
@@ -41,20 +52,25 @@ def relevant(protocol: object, metric: str) -> dict[str, Any]:
     return {key: value for key, value in protocol.items() if key not in NOT_TIMING}
 
 
+@lru_cache(maxsize=10_000)
 def cost_cell(row: Row, metric: str) -> CostCell | None:
     """One cost of a row; None where nothing was measured."""
     by_protocol: dict[str, list[float]] = {}
+    known: dict[str, str] = {}
     for record in row.records:
         value = cost_value(record, metric)
         if value is not None and record.cost is not None:
-            key = canonical(relevant(record.cost.get("protocol"), metric))
-            by_protocol.setdefault(key, []).append(value)
+            protocol = record.cost.get("protocol")
+            if (text := repr(protocol)) not in known:
+                known[text] = canonical(relevant(protocol, metric))
+            by_protocol.setdefault(known[text], []).append(value)
     if not by_protocol:
         return None
-    protocol = max(by_protocol, key=lambda key: (len(by_protocol[key]), key))
-    values = by_protocol[protocol]
+    most = max(by_protocol, key=lambda key: (len(by_protocol[key]), key))
+    values = by_protocol[most]
     dropped = sum(len(v) for v in by_protocol.values()) - len(values)
-    return CostCell(sum(values) / len(values), protocol, len(values), dropped)
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return CostCell(sum(values) / len(values), most, len(values), dropped, deviation)
 
 
 def kernels(row: Row) -> list[str]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import marshal
 import math
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videomt_bench.errors import BenchError
 from videomt_bench.report.older import completed
-from videomt_bench.report.statistics import PerVideo
-from videomt_bench.runs.record import Record, read_record
+from videomt_bench.runs.record import Record, record_content
+
+if TYPE_CHECKING:
+    from videomt_bench.report.cache import Cache
+
+PREFERRED = ("AP", "VPQ", "STQ", "mIoU", "mVC8", "mVC16")
+"""The main metrics of the three tasks, in the order of a table's columns."""
 
 EXECUTION = (
     "cost",
@@ -60,27 +67,89 @@ class Group:
         return tuple(record.spec["seed"] for record in self.records)
 
 
-def load_records(folder: Path) -> tuple[list[Record], list[Problem]]:
+def load_records(folder: Path, kept: Cache | None = None) -> tuple[list[Record], list[Problem]]:
     """Read ``folder/records/*.json``; what cannot be used is listed by name, the rest is used.
+
+    Args:
+        folder: the results.
+        kept: files that it knows are not read again.
 
     Raises:
         BenchError: ``folder`` is not a folder.
     """
     if not folder.is_dir():
         raise BenchError(f"no results folder {folder}")
-    records, problems = [], []
-    for path in sorted((folder / "records").glob("*.json")):
+    known = kept.records() if kept else {}
+    read: dict[str, tuple[str, Any]] = {}
+    records: dict[str, Record] = {}
+    settings: dict[bytes, dict[str, Any]] = {}
+    problems = []
+    for path in _record_files(folder / "records"):
         try:
-            record = read_record(path)
+            mark = stamp(path)
+            old = known.get(path.name)
+            content = old[1] if old and old[0] == mark else record_content(path)
+            record = Record.from_json(content, path.name)
             _check(record)
         except BenchError as error:
             problems.append(Problem(path.name, str(error).replace(str(path), path.name)))
         except RecursionError:
             problems.append(Problem(path.name, "the JSON is nested too deeply"))
         else:
-            record.spec = completed(record.spec)
-            records.append(record)
-    return records, problems
+            read[path.name] = (mark, content)
+            record.spec = _shared(record.spec, settings)
+            records[path.name] = record
+    if kept and read != known:
+        kept.keep_records(read)
+    return _one_of_each(records, problems)
+
+
+def _shared(spec: dict[str, Any], known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+    """A complete specification; runs that differ in the seed alone share all its parts."""
+    own = {key: value for key, value in spec.items() if key != "seed"}
+    content = marshal.dumps(own, 2)  # much quicker than JSON; only compared, never read
+    if content not in known:
+        known[content] = completed(own)
+    return {**known[content], "seed": spec["seed"]}
+
+
+def _record_files(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".json")]
+    except FileNotFoundError:
+        return []
+
+
+def _one_of_each(
+    records: Mapping[str, Record], problems: list[Problem]
+) -> tuple[list[Record], list[Problem]]:
+    """The newest record of every run; the others of the same run are problems."""
+    chosen: dict[str, str] = {}
+    for file in sorted(records, key=lambda name: (_age(records[name]), name)):
+        run_id = records[file].run_id
+        if old := chosen.get(run_id):
+            odd = disagreement(records[old], records[file])
+            problems.append(Problem(old, f"a second record of run {run_id}, {odd}; {file} is used"))
+        chosen[run_id] = file
+    used = set(chosen.values())
+    return [r for n, r in records.items() if n in used], sorted(problems, key=lambda p: p.file)
+
+
+def _age(record: Record) -> tuple[bool, str, str]:
+    """Ascends to the record that counts: completed before others, then the newest."""
+    return record.state == "completed", str(record.updated), record.run_id
+
+
+def disagreement(a: Record, b: Record) -> str:
+    """What two records of one run say otherwise."""
+    if a.state != b.state:
+        return f"which disagrees: {a.state.replace('_', ' ')} and {b.state.replace('_', ' ')}"
+    for name in (*PREFERRED, *sorted({*a.metrics, *b.metrics})):
+        values = [r.metrics[name].value if name in r.metrics else None for r in (a, b)]
+        if values[0] != values[1]:
+            texts = ["none" if value is None else f"{value:.4g}" for value in values]
+            return f"which disagrees on {name}: {' and '.join(texts)}"
+    return "which disagrees on its cost" if a.cost != b.cost else "with the same metrics"
 
 
 def _check(record: Record) -> None:
@@ -103,6 +172,19 @@ def _check(record: Record) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def stamp(path: Path) -> str:
+    """The name, size and time of change of a file, by which it is known again.
+
+    Raises:
+        BenchError: it cannot be read.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BenchError(f"cannot read {path.name}: {error.strerror or error}") from None
+    return f"{path.name} {found.st_size} {found.st_mtime_ns}"
 
 
 def stage_done(record: Record, stage: str) -> bool:
@@ -131,13 +213,18 @@ def cost_value(record: Record, name: str) -> float | None:
 def group_runs(records: Iterable[Record]) -> tuple[list[Group], list[Problem]]:
     """Group records by everything but the seed; of two runs of one seed the newest counts."""
     groups: dict[str, dict[int, Record]] = {}
+    settings: dict[tuple[tuple[str, int], ...], str] = {}
     problems = []
-    newest_last = sorted(records, key=lambda r: (r.state == "completed", r.updated, r.run_id))
-    for record in newest_last:
-        seeds = groups.setdefault(canonical(setting_of(record.spec)), {})
+    for record in sorted(records, key=_age):
+        # runs that were read together share the parts of their specifications
+        parts = tuple((k, id(value)) for k, value in record.spec.items() if k != "seed")
+        if parts not in settings:
+            settings[parts] = canonical(setting_of(record.spec))
+        seeds = groups.setdefault(settings[parts], {})
         if old := seeds.get(record.spec["seed"]):
             reason = f"same specification and seed as run {record.run_id}, which is used"
-            problems.append(Problem(f"{old.run_id}.json", reason))
+            odd = disagreement(old, record).replace("which disagrees", "they disagree")
+            problems.append(Problem(f"{old.run_id}.json", f"{reason}; {odd}"))
         seeds[record.spec["seed"]] = record
     grouped = [
         Group(json.loads(key), tuple(seeds[s] for s in sorted(seeds)))
@@ -155,10 +242,15 @@ def _without_execution(fields: Mapping[str, Any], prefix: str = "") -> dict[str,
     kept = {}
     for key, value in fields.items():
         path = f"{prefix}{key}"
-        if not any(fnmatchcase(path, pattern) for pattern in EXECUTION):
+        if not _is_execution(path):
             nested = isinstance(value, Mapping)
             kept[key] = _without_execution(value, f"{path}.") if nested else value
     return kept
+
+
+@cache
+def _is_execution(path: str) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in EXECUTION)
 
 
 def canonical(value: Any) -> str:
@@ -184,34 +276,3 @@ def differing(values: Iterable[Any]) -> list[dict[str, str]]:
     names = sorted({name for leaves in flat for name in leaves})
     split = [name for name in names if len({leaves.get(name) for leaves in flat}) > 1]
     return [{name: leaves.get(name, "none") for name in split} for leaves in flat]
-
-
-def stored_values(results: Path, record: Record) -> dict[str, PerVideo]:
-    """AP and the object diagnostics, in percent, as functions of the test videos drawn.
-
-    Empty where the record names no per-video statistics.
-
-    Raises:
-        BenchError: the file that the record names is outside ``results/records`` or damaged.
-    """
-    if record.video_stats is None:
-        return {}
-    from videomt_bench.evaluation.recall import summarize_objects
-    from videomt_bench.evaluation.video_ap import summarize
-    from videomt_bench.evaluation.video_stats import DIAGNOSTICS, VideoStats
-
-    folder = (results / "records").resolve()
-    path = (folder / str(record.video_stats)).resolve()
-    if not path.is_relative_to(folder):
-        raise BenchError(f"its video_stats {record.video_stats!r} leaves the folder of records")
-    stats = VideoStats.load(path)
-
-    def value(summary: Callable[..., Mapping[str, Any]], name: str, positions: Any) -> float:
-        score = summary(stats, positions)[name]
-        return math.nan if score is None else 100.0 * float(score)
-
-    summaries = {"AP": summarize} | dict.fromkeys(DIAGNOSTICS, summarize_objects)
-    return {
-        name: PerVideo(len(stats.video_ids), partial(value, summary, name))
-        for name, summary in summaries.items()
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,16 @@ import numpy as np
 
 from videomt_bench.errors import BenchError
 from videomt_bench.report.published import PublishedCell, load_published, published_cells
-from videomt_bench.report.records import Group, Problem, canonical, differing, metric_value
-from videomt_bench.report.statistics import Estimate, PerVideo, estimate
+from videomt_bench.report.records import (
+    PREFERRED,
+    Group,
+    Problem,
+    canonical,
+    differing,
+    metric_value,
+)
+from videomt_bench.report.statistics import Estimate
+from videomt_bench.report.stored import Drawn, StoredRuns
 from videomt_bench.runs.record import Record
 
 STATE_WORDS = {
@@ -25,8 +33,8 @@ STATE_WORDS = {
     "preempted": "preempted",
 }
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-LoadStats = Callable[[Record], dict[str, PerVideo]]
+TOLERANCE = 0.01
+"""In percent: statistics that give another metric than the record are not those of the record."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Setting:
     groups: tuple[Group, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A row of the experiment. ``key`` is the variant, numbered where it has several rows."""
 
@@ -52,6 +60,8 @@ class Row:
     problems: tuple[Problem, ...] = field(default=())
     size: str = ""
     """Which of several encoder sizes the row belongs to, in words."""
+    reason: str = ""
+    """Why there can be no runs, where that is known."""
 
     @property
     def ap(self) -> Estimate | None:
@@ -63,10 +73,15 @@ class Row:
         """The records of the row, by seed."""
         return self.group.records if self.group else ()
 
+    def seeds(self, metric: str) -> tuple[int, ...]:
+        """The seeds that have a metric, in the order of its estimate."""
+        measured = [r for r in self.records if metric_value(r, metric) is not None]
+        return tuple(record.spec["seed"] for record in measured)
+
     def missing(self) -> str:
         """Why a cell of the row is empty."""
         if not self.records:
-            return "not run"
+            return f"not run: {self.reason}" if self.reason else "not run"
         reasons = [state_reason(record) for record in self.records]
         if len(set(reasons)) == 1:
             return reasons[0]
@@ -143,9 +158,7 @@ def slug_of(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
-def build_rows(
-    experiment: Mapping[str, Any], setting: Setting, load_stats: LoadStats, draws: int
-) -> list[Row]:
+def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRuns) -> list[Row]:
     """The rows of one table, in the experiment's order; a row without runs is a row too.
 
     Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
@@ -162,16 +175,16 @@ def build_rows(
         table = tables.get(entry.get("table", experiment.get("published")))
         cells = {} if table is None else published_cells(table, key, entry.get("setting"))
         groups = [g for g in setting.groups if _belongs(g, entry)]
-        size = str(entry.get("size", ""))
+        size, reason = str(entry.get("size", "")), str(entry.get("reason", ""))
         if not groups:
             variant, label = entry["variant"], entry["label"]
-            rows.append(Row(variant, variant, label, None, {}, cells, (), size))
+            rows.append(Row(variant, variant, label, None, {}, cells, (), size, reason))
         split = differing([group.spec for group in groups])
         for i, (group, leaves) in enumerate(zip(groups, split, strict=True), start=1):
             suffix = ", ".join(f"{leaf} {value}" for leaf, value in leaves.items())
             label = entry["label"] + (f" ({suffix})" if suffix else "")
             key = entry["variant"] + (f"#{i}" if len(groups) > 1 else "")
-            estimates, problems = measured(group, load_stats, draws)
+            estimates, problems = measured(group, stored)
             found = (group, estimates, cells, tuple(problems), size)
             rows.append(Row(key, entry["variant"], label, *found))
     return rows
@@ -185,42 +198,50 @@ def _belongs(group: Group, entry: Mapping[str, Any]) -> bool:
     )
 
 
-def measured(
-    group: Group, load_stats: LoadStats, draws: int
-) -> tuple[dict[str, Estimate], list[Problem]]:
-    """The means over seeds, in percent, with bootstrap samples where the statistics give them."""
-    stored, problems = _stored(group, load_stats)
+def measured(group: Group, stored: StoredRuns) -> tuple[dict[str, Estimate], list[Problem]]:
+    """The means over seeds, in percent, with draws where the statistics give them."""
+    drawn, problems = _drawn(group, stored)
     estimates = {}
     for name in sorted({name for record in group.records for name in record.metrics}):
         values = [(r, v) for r in group.records if (v := metric_value(r, name)) is not None]
-        runs = [stored[r.run_id][name] for r, _ in values if name in stored.get(r.run_id, {})]
+        runs = [drawn[r.run_id] for r, _ in values if r.run_id in drawn]
         if values:
-            complete = len(runs) == len(values) and len({run.n_videos for run in runs}) == 1
-            estimates[name] = estimate([v for _, v in values], runs if complete else [], draws)
+            complete = len(runs) == len(values) and all(name in run.lines for run in runs)
+            paired = complete and len({run.truth for run in runs}) == 1
+            per_seed = tuple(value for _, value in values)
+            unit = values[0][0].metrics[name].unit
+            estimates[name] = _estimate(name, per_seed, runs if paired else [], unit)
     return estimates, problems
 
 
-def _stored(
-    group: Group, load_stats: LoadStats
-) -> tuple[dict[str, dict[str, PerVideo]], list[Problem]]:
-    """What can be resampled, by run; statistics that do not give the record's AP are a problem."""
-    stored, problems = {}, []
+def _estimate(name: str, per_seed: tuple[float, ...], runs: Sequence[Drawn], unit: str) -> Estimate:
+    if not runs:
+        return Estimate(per_seed)
+    draws = np.stack([run.draws(name) for run in runs])
+    without_one = np.stack([run.without_one(name) for run in runs])
+    bounds = (0.0, 100.0) if unit == "fraction" else (-np.inf, np.inf)
+    return Estimate(per_seed, draws, runs[0].videos, without_one, bounds)
+
+
+def _drawn(group: Group, stored: StoredRuns) -> tuple[dict[str, Drawn], list[Problem]]:
+    """What was drawn, by run; statistics that do not give the record's metrics are a problem."""
+    drawn, problems = {}, []
     for record in group.records:
-        value = metric_value(record, "AP")
-        if value is None:
+        if all(metric_value(record, name) is None for name in PREFERRED):
             continue
         try:
-            stored[record.run_id] = _checked(load_stats(record), value)
+            drawn[record.run_id] = _checked(stored.drawn(record), record)
         except BenchError as error:
             problems.append(Problem(f"{record.run_id}.json", str(error)))
-    return stored, problems
+    return drawn, problems
 
 
-def _checked(values: dict[str, PerVideo], ap: float) -> dict[str, PerVideo]:
-    if "AP" not in values:
-        raise BenchError("it stores no per-video statistics")
-    run = values["AP"]
-    again = run.value(np.arange(run.n_videos))
-    if not abs(again - ap) < 0.01:
-        raise BenchError(f"its per-video statistics give AP {again:.2f}, the record {ap:.2f}")
-    return values
+def _checked(drawn: Drawn, record: Record) -> Drawn:
+    for name in PREFERRED:
+        value = metric_value(record, name)
+        again = drawn.whole(name) if name in drawn.lines else np.nan
+        if value is not None and not abs(again - value) < TOLERANCE:
+            raise BenchError(
+                f"its per-video statistics give {name} {again:.2f}, the record {value:.2f}"
+            )
+    return drawn

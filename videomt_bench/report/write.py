@@ -120,6 +120,8 @@ def markdown(table: ReportTable) -> str:
         [f"![{_escape(table.title)}]({figure}.png)" for figure in _figures(table)],
         notes,
         remarks,
+        ["### Problems"] if table.problems else [],
+        [f"- {_escape(f'{problem.file}: {problem.reason}.')}" for problem in table.problems],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 

@@ -98,8 +98,16 @@ def read_record(path: Path) -> Record:
     Raises:
         BenchError: unreadable, damaged or of another schema.
     """
+    return Record.from_json(record_content(path), str(path))
+
+
+def record_content(path: Path) -> Any:
+    """The JSON values of a file that should be a record.
+
+    Raises:
+        BenchError: unreadable, or no JSON.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError) as error:
         raise BenchError(f"cannot read the record {path}: {error}") from None
-    return Record.from_json(data, str(path))

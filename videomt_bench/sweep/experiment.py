@@ -5,22 +5,22 @@ Experiment files are mmengine configuration files, code that the user chose to r
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models import EncoderSpec, load_variant, variant_names
+from videomt_bench.models import EncoderSpec, variant_names
 from videomt_bench.models.encoders import build_encoder
 from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
-from videomt_bench.shipped import shipped
+from videomt_bench.sweep.experiment_file import experiment_names as experiment_names
+from videomt_bench.sweep.experiment_file import parse_overrides as parse_overrides
+from videomt_bench.sweep.experiment_file import read_settings
+from videomt_bench.sweep.outline import outline
 
 VARIANT_CHANGES = ("recipe", "datasets", "encoders", "only", "published")
 DATASET_CHANGES = ("recipe", "cost", "title")
@@ -135,21 +135,8 @@ class Experiment:
         ]
 
     def rows(self) -> dict[str, Any]:
-        """What a report needs to know: name, title, published table, rows and data sets."""
-        titles = {name: load_variant(name).title for name in self.all_variants()}
-        rows = [
-            {"variant": v, "label": titles[v] + self._suffix(e), **self._where(v, e, d)}
-            for d in self.datasets
-            for v, e in self.cells()
-        ]
-        return {
-            "name": self.name,
-            "title": self.title,
-            "published": self.published,
-            "caption": self.caption,
-            "rows": [row for i, row in enumerate(rows) if row not in rows[:i]],
-            "datasets": [d.name for d in self.datasets],
-        }
+        """What a report needs to know; see ``outline``."""
+        return outline(self.name, to_dict(self))
 
     def recipe_of(self, variant: str, dataset: DatasetSpec | None = None) -> Recipe:
         """The recipe of a variant on a data set."""
@@ -180,25 +167,6 @@ class Experiment:
         changes = self.changes.get(variant, {}).get("encoders", {}).get(encoder.name, {})
         where = f"{self.name or 'experiment'}.changes.{variant}.encoders"
         return build(EncoderSpec, {**to_dict(encoder), **changes}, where) if changes else encoder
-
-    def _where(self, variant: str, encoder: EncoderSpec, dataset: DatasetSpec) -> dict[str, Any]:
-        """What a report's row says of its encoder, data set and published numbers."""
-        place: dict[str, Any] = {}
-        if len(self.all_encoders()) > 1 or self.sizes:
-            size = dict(self.sizes.get(encoder.name, {}))
-            size["size"] = size.pop("label", encoder.name)
-            place = {"encoder": self.encoder_of(variant, encoder).name, **size}
-        if row := self.changes.get(variant, {}).get("published"):
-            place["published"] = row
-        if "{dataset}" in place.get("setting", ""):
-            title = self.dataset_changes.get(dataset.name, {}).get("title", dataset.name)
-            setting = place["setting"].replace("{dataset}", title)
-            place |= {"setting": setting, "dataset": dataset.name}
-        return place
-
-    def _suffix(self, encoder: EncoderSpec) -> str:
-        label = self.sizes.get(encoder.name, {}).get("label")
-        return f", {label}" if label else ""
 
     def select(
         self, seeds: tuple[int, ...] | None = None, datasets: tuple[str, ...] = ()
@@ -252,29 +220,6 @@ def _check_names(kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
             raise unknown(kind, name, valid)
 
 
-def experiment_names() -> list[str]:
-    """The shipped experiments."""
-    return sorted(f.stem for f in shipped("experiments").glob("*.py") if f.stem[0] != "_")
-
-
-def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
-    """ "a.b=1" -> {"a.b": 1}; values are Python literals, and text where they are none.
-
-    Raises:
-        BenchError: no equals sign.
-    """
-    values = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise BenchError(f"setting {setting!r} is not of the form dotted.key=value")
-        try:
-            values[key.strip()] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            values[key.strip()] = value
-    return values
-
-
 def load_experiment(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Experiment:
     """Load an experiment by the name of a shipped one or from a file.
 
@@ -285,19 +230,5 @@ def load_experiment(name_or_file: str, overrides: Mapping[str, Any] | None = Non
     Raises:
         BenchError: no such experiment, a file that cannot be read, or an unknown key in it.
     """
-    path = Path(name_or_file)
-    if path.suffix != ".py":
-        path = shipped("experiments") / f"{name_or_file}.py"
-        if not path.is_file():
-            raise unknown("experiment", name_or_file, experiment_names())
-    elif not path.is_file():
-        raise BenchError(f"the experiment file {name_or_file!r} does not exist")
-    try:
-        config = Config.fromfile(str(path), lazy_import=False)
-        if overrides:
-            config.merge_from_dict(dict(overrides))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BenchError(f"the experiment {path} cannot be read: {reason}") from None
-    settings = {k: v for k, v in config.to_dict().items() if not k.startswith("_")}
-    return replace(build(Experiment, settings, path.stem), name=path.stem)
+    name, settings = read_settings(name_or_file, overrides)
+    return replace(build(Experiment, settings, name), name=name)

@@ -15,10 +15,10 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import read_job_id
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models.gallery import FOLDERS_VARIABLE
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.stages import STAGES
 from videomt_bench.sweep.snapshot import Snapshot
+from videomt_bench.variant_files import FOLDERS_VARIABLE
 
 TRAINING = ("segmenter", "video")
 DEFAULT_MINUTES = 24 * 60

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import videomt_bench
 from videomt_bench.errors import BenchError
-from videomt_bench.models.gallery import FOLDERS_VARIABLE
 from videomt_bench.runs.environment import SOURCE_NOTE, source
+from videomt_bench.variant_files import FOLDERS_VARIABLE
 
 LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 BESIDE = ("variants", "experiments")

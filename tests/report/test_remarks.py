@@ -1,0 +1,52 @@
+"""Settings in which rows differ, said once and briefly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from videomt_bench.report.remarks import remarks
+from videomt_bench.report.rows import Row
+from videomt_bench.report.table import build_report
+from videomt_bench.sweep.outline import load_outline
+
+MEASURED = Path(__file__).parents[2] / "results" / "measured"
+
+
+def rows_of(results: Path, name: str) -> list[Row]:
+    return build_report(results, load_outline(name)).tables[0].rows
+
+
+def test_27_rows_of_three_sizes_are_one_short_sentence():
+    (line,) = [r for r in remarks(rows_of(MEASURED / "ablation", "ablation")) if "differ" in r]
+    assert len(line) < 700
+    assert line.count("CAVIS") == 2, "both variants, without their sizes"
+    first, second = line.removeprefix("The rows differ in settings. ").split(" The others: ")
+    assert first.startswith("0 CAVIS and 0 CAVIS, lean: encoder.image_size 592; encoder.name ")
+    assert "vit_large_patch14_dinov2 / vit_base_patch14_dinov2 / vit_small_patch14_dinov2" in first
+    assert "encoder.image_size 640" in second
+    assert "recipe.segmenter.frames 3" in first
+    assert "recipe.segmenter.frames 1" in second
+
+
+def made_up(label: str, size: str, **encoder: Any) -> Row:
+    from videomt_bench.report.records import Group
+
+    spec = {"variant": label, "encoder": encoder, "dataset": {}, "recipe": {}}
+    name = f"{label}, {size}" if size else label
+    return Row(label, label, name, Group(spec, ()), {}, {}, (), size)
+
+
+def test_rows_that_differ_by_size_alone_are_not_named():
+    rows = [made_up(label, size, name=size) for size in "LB" for label in ("a", "b")]
+    assert remarks(rows) == ["By encoder size, the rows differ in encoder.name L / B."]
+
+
+def test_few_rows_are_all_named_and_long_values_cut():
+    rows = [made_up("a", "", weights="x" * 99), made_up("b", "", weights="y")]
+    (line,) = remarks(rows)
+    assert (
+        line
+        == f"The rows differ in settings. a: encoder.weights {'x' * 59}…. b: encoder.weights y."
+    )
+    assert remarks(rows[:1]) == []

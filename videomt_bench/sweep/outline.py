@@ -1,0 +1,109 @@
+"""What a report needs to know of an experiment: its rows, and where their numbers were published.
+
+Read from the plain settings, so that a report needs neither torch nor the experiment's parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from videomt_bench.errors import BenchError, unknown
+from videomt_bench.sweep.experiment_file import read_settings
+from videomt_bench.variant_files import variant_titles
+
+Settings = Mapping[str, Any]
+
+
+def load_outline(
+    name_or_file: str,
+    overrides: Settings | None = None,
+    datasets: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The outline of an experiment by name or file, or of some of its data sets.
+
+    Raises:
+        BenchError: no such experiment or data set, or settings that no table can be made of.
+    """
+    name, settings = read_settings(name_or_file, overrides)
+    try:
+        found = outline(name, settings)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BenchError(
+            f"the experiment {name} has no rows: {type(error).__name__} {error}"
+        ) from None
+    for dataset in datasets:
+        if dataset not in found["datasets"]:
+            raise unknown(f"data set of {name}", dataset, found["datasets"])
+    if datasets:
+        found["datasets"] = [d for d in found["datasets"] if d in datasets]
+    return found
+
+
+def outline(name: str, settings: Settings) -> dict[str, Any]:
+    """Name, title, published table, caption, rows and data sets; see ``report.table``.
+
+    Every row of the grid is there, also those of variants and data sets that do not exist yet,
+    which have the ``reason``.
+    """
+    planned = settings.get("planned_datasets") or {}
+    places = [(d["name"], "") for d in settings["datasets"]]
+    places += [
+        (dataset, f"the data set is not part yet: {' '.join(str(why).split())}")
+        for dataset, why in planned.items()
+    ]
+    titles = variant_titles()
+    rows = [
+        row
+        for dataset, reason in places
+        for variant, encoder in _cells(settings)
+        for row in [_row(settings, titles, variant, encoder, dataset, reason)]
+    ]
+    return {
+        "name": name,
+        "title": settings["title"],
+        "published": settings.get("published"),
+        "caption": settings.get("caption") or "",
+        "rows": [row for i, row in enumerate(rows) if row not in rows[:i]],
+        "datasets": [dataset for dataset, _ in places],
+    }
+
+
+def _cells(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Variant and encoder of every row, an encoder's rows together."""
+    for encoder in [e["name"] for e in settings["encoders"]]:
+        for variant in settings["variants"]:
+            if encoder in _changes(settings, variant).get("only", (encoder,)):
+                yield variant, encoder
+
+
+def _row(
+    settings: Settings,
+    titles: Mapping[str, str],
+    variant: str,
+    encoder: str,
+    dataset: str,
+    reason: str,
+) -> dict[str, Any]:
+    changes = _changes(settings, variant)
+    size = dict((settings.get("sizes") or {}).get(encoder, {}))
+    label = titles.get(variant, variant) + (f", {size['label']}" if size.get("label") else "")
+    row: dict[str, Any] = {"variant": variant, "label": label}
+    if len(settings["encoders"]) > 1 or settings.get("sizes"):
+        own = changes.get("encoders", {}).get(encoder, {}).get("name", encoder)
+        row |= {"size": size.pop("label", encoder), "encoder": own, **size}
+    if "published" in changes:
+        row["published"] = changes["published"]
+    if "{dataset}" in row.get("setting", ""):
+        own = (settings.get("dataset_changes") or {}).get(dataset, {})
+        setting = row["setting"].replace("{dataset}", own.get("title", dataset))
+        row |= {"setting": setting, "dataset": dataset}
+    if variant not in titles:
+        reason = "the variant does not exist yet"
+    if reason:
+        row |= {"reason": reason, "dataset": dataset}
+    return row
+
+
+def _changes(settings: Settings, variant: str) -> Settings:
+    return (settings.get("changes") or {}).get(variant, {})
