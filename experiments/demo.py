@@ -14,6 +14,7 @@ caption = (
     "'slots' a query index can stand for a colour and a region; in 'crossing' it cannot."
 )
 published = "ablation"
+figures = ["results", "ladder", "tradeoff", "cost", "training"]
 variants = [
     "step0_cavis",
     "step1_eomt_segmenter",

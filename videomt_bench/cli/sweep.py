@@ -265,10 +265,11 @@ def _report(experiment: Experiment, results: Path, reports: Path) -> list[Path]:
     from videomt_bench.report.table import build_tables
     from videomt_bench.report.write import terminal_table, write_tables
 
-    tables = build_tables(results, experiment.rows())
+    rows = experiment.rows()
+    tables = build_tables(results, rows)
     for table in tables:
         out.print(terminal_table(table))
-    files = write_tables(tables, reports, experiment.name)
+    files = write_tables(tables, reports, rows, results)
     for file in files:
         out.print(f"  {file}", soft_wrap=True, highlight=False)
     return files
