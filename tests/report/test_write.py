@@ -14,8 +14,8 @@ from PIL import Image
 from rich.console import Console
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.figure import spread
 from videomt_bench.report.latex import escape
+from videomt_bench.report.style import spread
 from videomt_bench.report.table import build_tables
 from videomt_bench.report.write import terminal_table, write_report, write_tables
 
@@ -38,8 +38,9 @@ def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
     out = tmp_path / "new" / "out"
     files = write_report(full, out, EXPERIMENT, draws=20)
     assert [f.name for f in files] == [
-        "made-up.md", "made-up.csv", "made-up.tex",
+        "made-up.md", "made-up.csv", "made-up.tex", "made-up.html",
         "made-up-figure.pdf", "made-up-figure.svg", "made-up-figure.png",
+        "made-up-tradeoff.pdf", "made-up-tradeoff.svg", "made-up-tradeoff.png",
     ]  # fmt: skip
     assert sorted(f.name for f in files) == sorted(p.name for p in out.iterdir())
     text = (out / "made-up.md").read_text()
@@ -50,7 +51,7 @@ def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
     csv = pd.read_csv(out / "made-up.csv")
     assert set(csv["origin"]) == {"measured", "paper"}
     image = Image.open(out / "made-up-figure.png")
-    assert image.width == 1440
+    assert image.width == 1350
 
 
 def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
@@ -112,7 +113,7 @@ def test_latex_compiles(full: Path, tmp_path: Path):
     (table,) = build_tables(full, EXPERIMENT, draws=5)
     printable = "".join(chr(i) for i in range(32, 256)) + "–—−±×Δ→≤≥…†‡§¶·’‘µ中"
     table.notes.append(("z", printable))
-    write_tables([table], tmp_path, "made-up")
+    write_tables([table], tmp_path, EXPERIMENT)
     (tmp_path / "main.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
         "\\input{made-up.tex}\\end{document}"

@@ -15,11 +15,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.cost.names import ORDER, OTHER, ordered
+from videomt_bench.report.printable import printable
 from videomt_bench.report.style import (
     GREY,
     INK,
     PAGE,
     PAPER,
+    fix_layout,
     new_figure,
     rendered,
     two_lines,
@@ -76,7 +78,13 @@ def is_drawable(cost: object) -> bool:
         and sum(c["gmacs"] for c in parts) > 0
         and isinstance(protocol.get("input"), str | Sequence)
         and {"queries", "classes", "device", "precision"} <= set(protocol)
+        and all(_is_printable(text) for text in (*components, *protocol.values()))
+        and _is_printable(cost.get("encoder"))
     )
+
+
+def _is_printable(value: object) -> bool:
+    return printable(str(value)) == str(value)
 
 
 def _is_size(value: object) -> bool:
@@ -107,8 +115,7 @@ def draw(costs: Costs) -> Figure:
         handleheight=0.9,
         columnspacing=1.6,
     )
-    # the widths of the panels are known once they are laid out
-    figure.draw_without_rendering()
+    fix_layout(figure)
     for ax, key in zip(axes, panels, strict=True):
         _labels(ax, tables, key, looks)
     return figure

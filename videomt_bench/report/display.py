@@ -84,9 +84,9 @@ def significant(value: float, digits: int = 3) -> str:
     return fixed(value, decimals)
 
 
-def signed(value: float) -> str:
-    """A difference with one decimal and its sign."""
-    text = fixed(value)
+def signed(value: float, decimals: int = 1) -> str:
+    """A difference with its sign."""
+    text = fixed(value, decimals)
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 

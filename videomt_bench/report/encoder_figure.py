@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from videomt_bench.report.direct_labels import direct_labels
 from videomt_bench.report.points import (
     MEASURED,
     PUBLISHED,
@@ -21,7 +22,17 @@ from videomt_bench.report.points import (
     published_points,
     published_setting,
 )
-from videomt_bench.report.style import COLUMN, GREY, INK, PAGE, PAPER, Draw, new_figure
+from videomt_bench.report.style import (
+    COLUMN,
+    GREY,
+    INK,
+    PAGE,
+    PAPER,
+    Draw,
+    fix_layout,
+    new_figure,
+    two_lines,
+)
 from videomt_bench.report.table import ReportTable
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -104,6 +115,10 @@ def _draw(
     )  # fmt: skip
     handles = _legend(panels, variants)
     figure.legend(handles=handles, loc="outside lower left", ncols=2 if len(panels) < 2 else 4)
+    fix_layout(figure)
+    for ax, (metric, found) in zip(axes, panels, strict=True):
+        if by_parameters(found):
+            _size_labels(ax, metric, found)
     return figure
 
 
@@ -119,9 +134,9 @@ def _panel(
         x = [(p.params or 0) if scale else sizes.index(p.size) + shift for p in points]
         _curve(ax, curve, x, points, metric, variants.index(curve.variant))
     if scale:
-        _parameter_axis(ax, metric, found)
+        _parameter_axis(ax, found)
     else:
-        ax.set_xticks(range(len(sizes)), list(sizes))
+        ax.set_xticks(range(len(sizes)), [two_lines(size, 14) for size in sizes])
         ax.set_xlim(-0.35, len(sizes) - 0.65)
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
@@ -152,8 +167,8 @@ def _curve(
             ax.plot([place] * 2, [interval.low, interval.high], color=colour, linewidth=0.9)
 
 
-def _parameter_axis(ax: Axes, metric: str, found: Sequence[Curve]) -> None:
-    """A log axis of parameters, and the name of the size at each point."""
+def _parameter_axis(ax: Axes, found: Sequence[Curve]) -> None:
+    """A log axis of parameters."""
     params = [p.params or 1.0 for curve in found for p in curve.points]
     ax.set_xscale("log")
     ax.set_xlim(min(params) / 1.35, max(params) * 1.35)
@@ -161,24 +176,24 @@ def _parameter_axis(ax: Axes, metric: str, found: Sequence[Curve]) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("parameters, millions, log scale")
-    for point in (p for curve in found for p in curve.points):
-        ax.annotate(
-            point.size,
-            (point.params or 1.0, point.accuracy[metric]),
-            (4, -3),
-            textcoords="offset points",
-            fontsize=6,
-            color=GREY,
-            va="top",
-        )
+
+
+def _size_labels(ax: Axes, metric: str, found: Sequence[Curve]) -> None:
+    """The name of the size at each point of a parameter axis."""
+    points = [p for curve in found for p in curve.points]
+    spots = [(p.params or 1.0, p.accuracy[metric]) for p in points]
+    direct_labels(ax, spots, [p.size for p in points], [GREY] * len(points))
 
 
 def _legend(panels: Sequence[tuple[str, list[Curve]]], variants: Sequence[str]) -> list[Line2D]:
     found = [curve for _, curves in panels for curve in curves]
     labels = {curve.variant: curve.label for curve in found}
+    hollow = all(curve.origin == PUBLISHED for curve in found)
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
-               markersize=4.5, linewidth=1.1, label=labels[variant])
+               markersize=4.5, linewidth=1.1, linestyle="--" if hollow else "-",
+               markerfacecolor=PAPER if hollow else COLOURS[i % len(COLOURS)],
+               label=labels[variant])
         for i, variant in enumerate(variants)
     ]  # fmt: skip
     looks = {MEASURED: (GREY, "-"), PUBLISHED: (PAPER, "--")}

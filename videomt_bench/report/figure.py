@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.report.columns import sample_sizes, seed_values, size_text
-from videomt_bench.report.points import headlines
+from videomt_bench.report.points import headlines, published_setting
+from videomt_bench.report.printable import printable
 from videomt_bench.report.rows import Row
 from videomt_bench.report.style import (
     BAND,
@@ -97,7 +98,7 @@ def _accuracy(ax: Axes, rows: Sequence[Row], metric: str) -> None:
     for i, row in enumerate(rows):
         estimate = row.estimates.get(metric)
         if estimate is None:
-            text = textwrap.shorten(row.missing(), 48, placeholder=" …")
+            text = textwrap.shorten(printable(row.missing()), 48, placeholder=" …")
             ax.text(0.015, i, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
             continue
         if interval := estimate.interval:
@@ -120,7 +121,6 @@ def _paper(ax: Axes, rows: Sequence[Row], metric: str, alone: bool) -> None:
     """Published values on an axis of their own, in hollow markers: another setting."""
     cells = [(i, row.published[metric]) for i, row in enumerate(rows) if metric in row.published]
     values = [cell.value for _, cell in cells]
-    settings = {cell.setting for _, cell in cells}
     for i, cell in cells:
         ax.plot(cell.value, i, "D", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=GREY)
         ax.annotate(
@@ -133,8 +133,7 @@ def _paper(ax: Axes, rows: Sequence[Row], metric: str, alone: bool) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6 if alone else 4, integer=True))
     title = f"Published {metric}" if alone else f"Published {metric}, another setting"
     ax.set_title(title, color=GREY)
-    setting = settings.pop() if len(settings) == 1 else "several settings"
-    text = f"{metric}, percent; {setting}"
+    text = f"{metric}, percent; {published_setting(rows)}"
     ax.set_xlabel(text if alone else text.replace(", YouTube", ",\nYouTube"), color=GREY)
     ax.tick_params(axis="x", colors=GREY)
 

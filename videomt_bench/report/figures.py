@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from videomt_bench.report.encoder_figure import encoder_figure
 from videomt_bench.report.figure import results_figure
 from videomt_bench.report.ladder_figure import ladder_figure
 from videomt_bench.report.points import headlines
+from videomt_bench.report.printable import printable
 from videomt_bench.report.rows import slug_of
 from videomt_bench.report.style import Draw
 from videomt_bench.report.table import ReportTable
@@ -57,8 +58,16 @@ def report_figures(
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("figure", str(kind), KINDS)
-    source = Source(table, experiment, results)
+    source = Source(_printable(table), experiment, results)
     return [figure for kind in dict.fromkeys(kinds) for figure in KINDS[kind](source)]
+
+
+def _printable(table: ReportTable) -> ReportTable:
+    """The table with titles and labels that every format can hold."""
+    rows = [
+        replace(row, label=printable(row.label), size=printable(row.size)) for row in table.rows
+    ]
+    return replace(table, title=printable(table.title), rows=rows)
 
 
 def _results(source: Source) -> list[ReportFigure]:
@@ -121,7 +130,8 @@ def _training(source: Source) -> list[ReportFigure]:
 
 
 def _named(source: Source, suffix: str, caption: str, draw: Draw | None) -> list[ReportFigure]:
-    return [ReportFigure(f"{source.table.name}-{suffix}", caption, draw)] if draw else []
+    """The figure, drawn once for all its formats."""
+    return [ReportFigure(f"{source.table.name}-{suffix}", caption, cache(draw))] if draw else []
 
 
 def _costs_by_size(table: ReportTable) -> dict[str, dict[str, Any]]:

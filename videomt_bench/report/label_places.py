@@ -9,7 +9,7 @@ from itertools import product
 
 ANGLES = (0, 180, 90, 270, 35, 325, 145, 215, 60, 300, 120, 240)
 """Where a label may stand, in degrees from its point, the best place first."""
-DISTANCES = (4.0, 9.0, 15.0, 23.0, 33.0, 45.0)
+DISTANCES = (5.0, 9.0, 15.0, 23.0, 33.0, 45.0)
 """From the point to the nearest edge of its label, in points."""
 ROUNDS = 4
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from videomt_bench.report.display import signed, significant
+from videomt_bench.report.display import fixed, signed
 from videomt_bench.report.points import (
     MEASURED,
     PUBLISHED,
@@ -124,7 +124,7 @@ def _draw(title: str, blocks: Sequence[Block]) -> Figure:
     if any(p.other_protocol for p in points):
         text = "another protocol, see the table"
         handles.append(
-            Line2D([], [], linestyle="", marker="$†$", color=INK, markersize=4, label=text)
+            Line2D([], [], linestyle="", marker=r"$\dagger$", color=INK, markersize=4, label=text)
         )
     figure.legend(handles=handles, loc="outside lower left", ncols=4, handlelength=1.1)
     return figure
@@ -140,10 +140,10 @@ def _accuracy(ax: Axes, block: Block, letter: str) -> None:
     span = max(max(values) - min(values), 1.0)
     low = max(0.0, min(values) - 0.18 * span)
     low = 0.0 if low < 0.35 * max(values) else low
-    _waterfall(ax, found, block.origin, low, signed, lambda value: f"{value:.1f}")
-    ax.set_xlim(low, max(values) + 0.24 * (max(values) - low))
+    _waterfall(ax, found, block.origin, low, signed, fixed)
+    ax.set_xlim(low, max(values) + 0.4 * (max(values) - low))
     ax.set_title(f"{letter}  {block.origin.capitalize()} {metric}", fontweight="bold")
-    ax.set_xlabel(two_lines(f"{metric}, percent; {block.setting}", 52))
+    ax.set_xlabel(two_lines(f"{metric}, percent; {block.setting}", 50))
 
 
 def _extent(step: Step) -> list[float]:
@@ -154,18 +154,29 @@ def _extent(step: Step) -> list[float]:
 def _speed(ax: Axes, block: Block, letter: str) -> None:
     found = speed_steps(block.points)
     ax.set_title(f"{letter}  {block.origin.capitalize()} speed", fontweight="bold")
-    ax.set_xlabel(two_lines(f"frames per second; {block.speeds}".rstrip("; "), 60))
+    ax.set_xlabel(two_lines(f"frames per second; {block.speeds}".rstrip("; "), 50))
     if not found:
         ax.text(0.02, 0.5, "not measured", transform=ax.transAxes, color=GREY, va="center")
         ax.set_xticks([])
         return
     highest = max(s.value for s in found)
-    _waterfall(ax, found, block.origin, 0.0, _signed_speed, significant)
-    ax.set_xlim(0, 1.3 * highest)
+    digits = _speed_digits([s.value for s in found])
+    _waterfall(
+        ax,
+        found,
+        block.origin,
+        0.0,
+        lambda value: signed(value, digits),
+        lambda value: fixed(value, digits),
+    )
+    ax.set_xlim(0, 1.42 * highest)
 
 
-def _signed_speed(value: float) -> str:
-    return f"+{significant(value)}" if value > 0 else significant(value)
+def _speed_digits(values: Sequence[float]) -> int:
+    """Decimals that leave the smallest speed two digits; none where all are whole."""
+    if all(value == round(value) for value in values) or min(values) >= 20:
+        return 0
+    return 1 if min(values) >= 1 else 3
 
 
 def _waterfall(
@@ -185,6 +196,7 @@ def _waterfall(
         colour = FIRST if step.before is None else UP if step.value >= start else DOWN
         # a bar from the middle of an axis would show no length that means anything
         left = step.value if step.before is None and low > 0 else start
+        no_change = step.before == step.value
         ax.barh(
             step.row,
             step.value - left,
@@ -192,7 +204,7 @@ def _waterfall(
             left=left,
             facecolor=PAPER if origin == PUBLISHED else colour,
             edgecolor=colour,
-            linewidth=1.0 if left != step.value else 2.0,
+            linewidth=0.0 if no_change else 1.0 if left != step.value else 2.0,
             zorder=2,
         )
         if above is not None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from videomt_bench.report.printable import printable
 from videomt_bench.report.protocol import cost_cell, most_frequent, words
 from videomt_bench.report.published import PublishedCell, load_published, published_cells
 from videomt_bench.report.rows import Row
@@ -74,7 +75,7 @@ def measured_points(rows: Sequence[Row]) -> list[Point]:
             Point(
                 origin=MEASURED,
                 variant=row.variant,
-                label=row.label,
+                label=_label(row),
                 size=row.size,
                 accuracy={m: e.mean for m, e in estimates.items()},
                 intervals={m: e.interval for m, e in estimates.items() if e.interval is not None},
@@ -89,14 +90,14 @@ def measured_points(rows: Sequence[Row]) -> list[Point]:
 def published_points(rows: Sequence[Row]) -> list[Point]:
     """One point for each row with a published headline metric or speed."""
     metrics = headlines(rows)
-    found = [_published(row.variant, row.label, row.size, row.published, metrics) for row in rows]
+    found = [_published(row.variant, _label(row), row.size, row.published, metrics) for row in rows]
     return [point for point in found if point is not None]
 
 
 def other_published_points(rows: Sequence[Row], table: str | None) -> list[Point]:
     """The rows of a published table on the same data set that are no row of this table."""
     metrics, known = headlines(rows), [row.published for row in rows]
-    datasets = {dataset_of(cell) for cells in known for cell in cells.values()}
+    datasets = published_datasets(rows)
     if table is None or not datasets:
         return []
     lines = load_published(table)
@@ -112,6 +113,12 @@ def other_published_points(rows: Sequence[Row], table: str | None) -> list[Point
             if point is not None and cells not in known:
                 points.append(point)
     return points
+
+
+def _label(row: Row) -> str:
+    """The label of a row; the name of a system where its variant has no title yet."""
+    rest = row.label.removeprefix(row.variant)
+    return row.label if rest == row.label else system_title(row.variant) + rest
 
 
 def _published(
@@ -136,8 +143,12 @@ def dataset_of(cell: PublishedCell) -> str:
 def same_dataset(rows: Sequence[Row]) -> bool:
     """Whether measured and published accuracy are of one data set, so that one axis serves both."""
     measured = {DATASETS.get(str(r.group.spec["dataset"].get("name"))) for r in rows if r.group}
-    published = {dataset_of(cell) for row in rows for cell in row.published.values()}
-    return len(measured | published) == 1
+    return len(measured | set(published_datasets(rows))) == 1
+
+
+def published_datasets(rows: Sequence[Row]) -> list[str]:
+    """The data sets of the published values."""
+    return list(dict.fromkeys(dataset_of(c) for row in rows for c in row.published.values()))
 
 
 def published_setting(rows: Sequence[Row]) -> str:
@@ -145,13 +156,13 @@ def published_setting(rows: Sequence[Row]) -> str:
     settings = dict.fromkeys(cell.setting for row in rows for cell in row.published.values())
     if len(settings) == 1:
         return next(iter(settings))
-    return ", ".join(dict.fromkeys(s.rpartition(", ")[2] for s in settings))
+    return ", ".join(published_datasets(rows))
 
 
 def measured_setting(rows: Sequence[Row]) -> str:
     """What the measured values are of: the data set."""
     names = dict.fromkeys(str(r.group.spec["dataset"].get("name")) for r in rows if r.group)
-    return ", ".join(DATASETS.get(name, name) for name in names)
+    return printable(", ".join(DATASETS.get(name, name) for name in names))
 
 
 def speed_protocol(rows: Sequence[Row], origin: str) -> str:
@@ -165,4 +176,4 @@ def speed_protocol(rows: Sequence[Row], origin: str) -> str:
         return next(iter(notes), "")
     header = most_frequent([cost_cell(row, "fps_model") for row in rows])
     wanted = ("device", "precision", "input", "compile")
-    return ", ".join(words(json.loads(header), wanted)) if header else ""
+    return printable(", ".join(words(json.loads(header), wanted))) if header else ""

@@ -55,6 +55,7 @@ STYLE: Any = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 7,
     "ytick.major.size": 0,
+    "ytick.minor.size": 0,
     "legend.fontsize": 6.5,
     "legend.frameon": False,
     "text.parse_math": False,
@@ -91,9 +92,17 @@ def rendered(draw: Draw, extension: str, settings: Mapping[str, Any] | None = No
     check_format(extension)
     with rc_context({**STYLE, **(settings or {})}):
         figure = draw()
+        if figure.get_layout_engine() is not None:
+            fix_layout(figure)
         content = io.BytesIO()
         figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
     return content.getvalue()
+
+
+def fix_layout(figure: Figure) -> None:
+    """Lay a figure out and keep it so: where its axes are is known from now on."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
@@ -102,7 +111,7 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     if title:
-        text = "\n".join(textwrap.wrap(title, int(width * 15), max_lines=2, placeholder=" …"))
+        text = "\n".join(textwrap.wrap(title, int(width * 13), max_lines=2, placeholder=" …"))
         figure.suptitle(text, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
     return figure
 

@@ -66,24 +66,31 @@ def write_tables(
     out: Path,
     experiment: Mapping[str, Any],
     results: Path | None = None,
+    problems: Sequence[str] = (),
 ) -> list[Path]:
     """Write tables that are built already; see :func:`write_report`.
 
-    Without ``results`` there are no curves of training.
+    Without ``results`` there are no curves of training. ``problems`` are what could not be used,
+    one sentence each.
     """
     name = str(experiment["name"])
     figures = [report_figures(table, experiment, results) for table in tables]
     csv = pd.concat([table.tidy for table in tables]).to_csv(index=False, lineterminator="\n")
     texts = [markdown(table, found) for table, found in zip(tables, figures, strict=True)]
     files = {
-        f"{name}.md": "\n".join(texts).encode(),
-        f"{name}.csv": csv.encode(),
-        f"{name}.tex": "\n".join(latex_table(table) for table in tables).encode(),
-        f"{name}.html": html_page(tables, experiment, figures).encode(),
+        f"{name}.md": _bytes("\n".join(texts)),
+        f"{name}.csv": _bytes(csv),
+        f"{name}.tex": _bytes("\n".join(map(latex_table, tables))),
+        f"{name}.html": _bytes(html_page(tables, experiment, figures, problems)),
     }
     for figure in (figure for found in figures for figure in found):
         files |= {f"{figure.name}.{kind}": rendered(figure.draw, kind) for kind in FORMATS}
     return [_write(out / file, content) for file, content in files.items()]
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, with a question mark for what it cannot hold: half a character from a record."""
+    return text.encode("utf-8", "replace")
 
 
 def _write(path: Path, content: bytes) -> Path:

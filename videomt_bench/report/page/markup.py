@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-import unicodedata
+
+from videomt_bench.report.printable import printable
 
 
 class Markup(str):
@@ -48,8 +49,4 @@ def trusted(text: str) -> Markup:
 
 def escaped(value: object) -> Markup:
     """A value as text in an element or a quoted attribute; control characters become spaces."""
-    text = "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cs", "Cn") and c != "\n" else c
-        for c in str(value)
-    )
-    return Markup(html.escape(text, quote=True))
+    return Markup(html.escape(printable(str(value)), quote=True))
