@@ -88,8 +88,9 @@ def _is_printable(value: object) -> bool:
 
 
 def _is_size(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0
 
 
 def draw(costs: Costs) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from videomt_bench.report.style import RULE
 
 LABEL = 6.0
 """Size of the labels, in points."""
+STEP = 4.0
+"""Length of the pieces that a slanted line is kept clear of, in points."""
 NEAR = 7.0
 """A label farther from its point than this gets a line to it, in points."""
 
@@ -32,7 +35,7 @@ def direct_labels(
         spots: the points, in data coordinates.
         texts: their labels.
         colours: of the labels.
-        lines: what no label should cross, level or upright, in data coordinates.
+        lines: what no label should cross, in data coordinates.
     """
     figure: Any = ax.figure
     scale = 72 / figure.dpi
@@ -44,16 +47,22 @@ def direct_labels(
     frame = Box(*(float(v) * scale for v in (bounds.x0, bounds.y0, bounds.x1, bounds.y1)))
     points = placed(spots)
     sizes = [_size(ax, text) for text in texts]
-    walls = [_wall(*placed(line)) for line in lines]
+    walls = [box for line in lines for box in _walls(*placed(line))]
     boxes = label_places(points, sizes, frame, walls)
     for spot, text, colour, point, box in zip(spots, texts, colours, points, boxes, strict=True):
         _write(ax, spot, text, colour, point, box)
 
 
-def _wall(a: Spot, b: Spot) -> Box:
-    return Box(
-        min(a[0], b[0]) - 0.7, min(a[1], b[1]) - 0.7, max(a[0], b[0]) + 0.7, max(a[1], b[1]) + 0.7
-    )
+def _walls(a: Spot, b: Spot) -> list[Box]:
+    """Boxes along a line: one if it is level or upright, else a chain of small ones."""
+    width, height = abs(b[0] - a[0]), abs(b[1] - a[1])
+    pieces = 1 if min(width, height) < 1 else round(max(width, height) / STEP) or 1
+    x = [a[0] + (b[0] - a[0]) * i / pieces for i in range(pieces + 1)]
+    y = [a[1] + (b[1] - a[1]) * i / pieces for i in range(pieces + 1)]
+    return [
+        Box(min(x0, x1) - 0.7, min(y0, y1) - 0.7, max(x0, x1) + 0.7, max(y0, y1) + 0.7)
+        for (x0, x1), (y0, y1) in zip(pairwise(x), pairwise(y), strict=True)
+    ]
 
 
 def _size(ax: Axes, text: str) -> tuple[float, float]:

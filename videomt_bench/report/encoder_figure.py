@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -182,7 +184,12 @@ def _size_labels(ax: Axes, metric: str, found: Sequence[Curve]) -> None:
     """The name of the size at each point of a parameter axis."""
     points = [p for curve in found for p in curve.points]
     spots = [(p.params or 1.0, p.accuracy[metric]) for p in points]
-    direct_labels(ax, spots, [p.size for p in points], [GREY] * len(points))
+    lines = [
+        ((a.params or 1.0, a.accuracy[metric]), (b.params or 1.0, b.accuracy[metric]))
+        for curve in found
+        for a, b in pairwise(sorted(curve.points, key=lambda p: p.params or 0))
+    ]
+    direct_labels(ax, spots, [p.size for p in points], [GREY] * len(points), lines)
 
 
 def _legend(panels: Sequence[tuple[str, list[Curve]]], variants: Sequence[str]) -> list[Line2D]:
@@ -196,7 +203,7 @@ def _legend(panels: Sequence[tuple[str, list[Curve]]], variants: Sequence[str]) 
                label=labels[variant])
         for i, variant in enumerate(variants)
     ]  # fmt: skip
-    looks = {MEASURED: (GREY, "-"), PUBLISHED: (PAPER, "--")}
+    looks: dict[str, tuple[str, Any]] = {MEASURED: (GREY, "-"), PUBLISHED: (PAPER, "--")}
     for origin in dict.fromkeys(curve.origin for curve in found):
         face, line = looks[origin]
         handles.append(

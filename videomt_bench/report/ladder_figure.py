@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -115,7 +116,9 @@ def _draw(title: str, blocks: Sequence[Block]) -> Figure:
         left.set_yticks(range(len(block.points)), [two_lines(p.label, 28) for p in block.points])
         left.set_ylim(len(block.points) - 0.5, -0.5)
     looks = {"first row": FIRST, "gain": UP, "loss": DOWN}
-    handles = [Patch(facecolor=c, edgecolor=c, label=name) for name, c in looks.items()]
+    handles: list[Artist] = [
+        Patch(facecolor=c, edgecolor=c, label=name) for name, c in looks.items()
+    ]
     if any(b.origin == PUBLISHED for b in blocks):
         handles.append(Patch(facecolor=PAPER, edgecolor=GREY, label="hollow: published"))
     points = [p for b in blocks for p in b.points]

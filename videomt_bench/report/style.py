@@ -30,8 +30,9 @@ RULE = "#bdbdbd"
 BAND = "#f4f4f4"
 PAPER = "#fefefe"
 """Black and white are colours of data; these are of the page, and a dark page changes them."""
+BLUE = "#0072b2"
 # Okabe and Ito (2008), without the yellow, which is too light for a line on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#56B4E9", "#E69F00")
+COLOURS = (BLUE, "#D55E00", "#009E73", "#CC79A7", INK, "#56B4E9", "#E69F00")
 DASHES = ("-", "--", ":", "-.")
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -90,7 +91,8 @@ def rendered(draw: Draw, extension: str, settings: Mapping[str, Any] | None = No
         BenchError: another extension.
     """
     check_format(extension)
-    with rc_context({**STYLE, **(settings or {})}):
+    style: Any = {**STYLE, **(settings or {})}
+    with rc_context(style):
         figure = draw()
         if figure.get_layout_engine() is not None:
             fix_layout(figure)

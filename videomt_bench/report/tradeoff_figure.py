@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -35,6 +36,8 @@ from videomt_bench.report.table import ReportTable
 MARKERS = {TRACKER: "o", FRAMES: "^", QUERIES: "s", OTHER: "D"}
 FAMILY_COLOURS = {TRACKER: "#D55E00", FRAMES: "#009E73", QUERIES: "#0072B2", OTHER: INK}
 OTHER_PROTOCOL = "†"
+LOOKS: tuple[tuple[str, str, Any], ...] = ((MEASURED, GREY, "-"), (PUBLISHED, PAPER, "--"))
+"""Origin, fill of its markers, line of its front."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def _legend(points: Sequence[Point]) -> list[Line2D]:
                markerfacecolor=FAMILY_COLOURS[f] if MEASURED in origins else PAPER, label=f)
         for f in shown
     ]  # fmt: skip
-    for origin, face, line in ((MEASURED, GREY, "-"), (PUBLISHED, PAPER, "--")):
+    for origin, face, line in LOOKS:
         if origin in origins:
             handles.append(
                 Line2D([], [], linestyle="", marker="o", markerfacecolor=face, markersize=4.5,

@@ -142,12 +142,12 @@ def _table_section(
         parts.append(table_html(table.detail, name, f"{table.title}: details", notes))
     if notes:
         parts += [tag("h3", "Notes"), notes_html(table.notes, name)]
-    if table.remarks:
-        items = [tag("li", remark) for remark in table.remarks]
-        parts += [tag("h3", "Protocols and remarks"), tag("ul", *items, class_="remarks")]
     if figures:
         parts.append(tag("h3", "Figures"))
     parts += [_figure(figure) for figure in figures]
+    if table.remarks:
+        items = [tag("li", remark) for remark in table.remarks]
+        parts += [tag("h3", "Protocols and remarks"), tag("ul", *items, class_="remarks")]
     return tag("section", *parts, id=name)
 
 

@@ -165,7 +165,7 @@ def _run(row: Row, record: Record) -> list[str]:
     return [
         _text(record.run_id),
         row.label,
-        state_reason(record),
+        _state(record) if record.state in ("planned", "completed") else state_reason(record),
         str(record.spec["seed"]),
         _text(source.get("commit") or DASH)[:12],
         "uncommitted" if source.get("dirty") else "none",
@@ -174,8 +174,14 @@ def _run(row: Row, record: Record) -> list[str]:
     ]
 
 
+def _state(record: Record) -> str:
+    """A run's state in words: of a run that was only measured in parts, which ones."""
+    if record.state == "planned" and record.stages:
+        return f"{', '.join(record.stages)} only"
+    return "completed" if record.state == "completed" else STATE_WORDS[record.state]
+
+
 def _states(records: Sequence[Record]) -> str:
-    states = [STATE_WORDS.get(r.state, r.state) if r.state != "completed" else "completed"
-              for r in records]  # fmt: skip
+    states = [_state(record) for record in records]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     return f"{_runs_word(len(records))}: {counts}"

@@ -6,11 +6,11 @@ import re
 import xml.etree.ElementTree as ET
 
 from videomt_bench.report.page.markup import Markup, escaped, trusted
-from videomt_bench.report.style import BAND, GREY, INK, PAPER, RULE, Draw, rendered
+from videomt_bench.report.style import BAND, BLUE, GREY, INK, PAPER, RULE, Draw, rendered
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
-VARIABLES = {INK: "ink", GREY: "muted", RULE: "line", BAND: "band", PAPER: "paper"}
+VARIABLES = {INK: "ink", GREY: "muted", RULE: "line", BAND: "band", PAPER: "paper", BLUE: "blue"}
 """Colours of the page, which its style sheet sets for light and for dark."""
 SETTINGS = {"svg.fonttype": "none", "savefig.facecolor": "none", "figure.facecolor": "none"}
 """Text stays text: it can be read, searched and set in the page's font, and it is small."""

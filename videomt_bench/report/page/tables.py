@@ -62,7 +62,7 @@ def _looks(display: Display) -> list[str]:
     for i, column in enumerate(display.columns):
         cells = [row[i] for row in display.rows]
         starts = i > 0 and column.group != display.columns[i - 1].group
-        kind = "number" if _is_numeric(cells) else "text"
+        kind = "number" if i > 0 and _is_numeric(cells) else "text"
         looks.append(_classes(kind, origin_of(column), "start" if starts else ""))
     return looks
 
@@ -72,7 +72,7 @@ def _is_numeric(cells: Sequence[Cell]) -> bool:
 
 
 def _group_row(columns: Sequence[Column]) -> Markup:
-    cells = []
+    cells: list[Markup] = []
     for _, members in groupby(columns, key=lambda column: column.group):
         found = list(members)
         origin = origin_of(found[0])
