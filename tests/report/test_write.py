@@ -14,10 +14,11 @@ from PIL import Image
 from rich.console import Console
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.latex import escape
+from videomt_bench.report.latex import escape, latex_table
 from videomt_bench.report.style import spread
 from videomt_bench.report.table import build_tables
-from videomt_bench.report.write import terminal_table, write_report, write_tables
+from videomt_bench.report.write import terminal_table, write_report
+from videomt_bench.sweep.experiment import load_experiment
 
 from .conftest import EXPERIMENT, Save
 
@@ -101,26 +102,45 @@ def test_latex_is_well_formed(full: Path, tmp_path: Path):
     for environment in ("table*", "tabular", "minipage"):
         assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}")
     for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
-        assert text.count(rule) == 2
+        assert text.count(rule) == text.count("\\begin{table*}") == 2
     assert escape("50% of $x_1") in text
     bare = re.sub(r"\\.", "", "\n".join(x for x in text.splitlines() if not x.startswith("%")))
     assert bare.count("{") == bare.count("}")
     assert not re.search(r"[%#_^~]", re.sub(r"~", "", bare))
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def compiled(folder: Path, name: str) -> str:
+    """The log of LaTeX for a document with nothing but booktabs and a pasted report."""
+    (folder / "main.tex").write_text(
+        "\\documentclass[twocolumn]{article}\\usepackage{booktabs}\\begin{document}"
+        f"\\input{{{name}.tex}}\\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex is here")
+
+
+@needs_latex
 def test_latex_compiles(full: Path, tmp_path: Path):
     (table,) = build_tables(full, EXPERIMENT, draws=5)
     printable = "".join(chr(i) for i in range(32, 256)) + "–—−±×Δ→≤≥…†‡§¶·’‘µ中"
-    table.notes.append(("z", printable))
-    write_tables([table], tmp_path, EXPERIMENT)
-    (tmp_path / "main.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
-        "\\input{made-up.tex}\\end{document}"
-    )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
+    mark = next(mark for row in table.main.rows for cell in row for mark in cell.marks)
+    table.notes[:] = [(m, printable if m == mark else text) for m, text in table.notes]
+    table.remarks.append(printable)
+    (tmp_path / "made-up.tex").write_text(latex_table(table))
+    assert "Float too large" not in compiled(tmp_path, "made-up")
+
+
+@needs_latex
+@pytest.mark.parametrize("name", ["ablation", "vps", "vss"])
+def test_latex_of_published_numbers_compiles(results: Path, tmp_path: Path, name: str):
+    tables = build_tables(results, load_experiment(name).rows())
+    (tmp_path / "paper.tex").write_text("\n".join(map(latex_table, tables)))
+    compiled(tmp_path, "paper")
 
 
 def test_the_terminal_table_fits_100_columns(full: Path):
