@@ -32,7 +32,7 @@ from videomt_bench.report.points import (
 )
 from videomt_bench.report.published import load_published
 from videomt_bench.report.style import PAPER, STYLE, rendered
-from videomt_bench.report.systems import OTHER, QUERIES, TRACKER, family_of
+from videomt_bench.report.systems import OTHER, QUERIES, TRACKER, family_of, row_title
 from videomt_bench.report.table import ReportTable, build_tables
 from videomt_bench.report.tradeoff_figure import pareto_front, tradeoff_figure
 from videomt_bench.report.training_figure import smooth, training_figure
@@ -141,6 +141,8 @@ def test_families_are_markers():
     assert family_of("step0_cavis") == TRACKER
     assert family_of("step6_videomt") == QUERIES
     assert family_of("my_idea") == OTHER
+    assert row_title("dvis_plus", "dvis_plus, DINOv2") == "DVIS++, DINOv2"
+    assert row_title("step0_cavis", "0 CAVIS, ViT-L") == "0 CAVIS, ViT-L"
 
 
 def boxes(figure: Figure, ax: Any) -> list[Any]:

@@ -53,6 +53,7 @@ def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
     assert set(csv["origin"]) == {"measured", "paper"}
     image = Image.open(out / "made-up-figure.png")
     assert image.width == 1350
+    assert image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
 
 
 def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):

@@ -17,6 +17,7 @@ from videomt_bench.report.points import headlines
 from videomt_bench.report.printable import printable
 from videomt_bench.report.rows import slug_of
 from videomt_bench.report.style import Draw
+from videomt_bench.report.systems import row_title
 from videomt_bench.report.table import ReportTable
 from videomt_bench.report.tradeoff_figure import tradeoff_figure
 from videomt_bench.report.training_figure import training_figure
@@ -65,7 +66,12 @@ def report_figures(
 def _printable(table: ReportTable) -> ReportTable:
     """The table with titles and labels that every format can hold."""
     rows = [
-        replace(row, label=printable(row.label), size=printable(row.size)) for row in table.rows
+        replace(
+            row,
+            label=printable(row_title(row.variant, row.label)),
+            size=printable(row.size),
+        )
+        for row in table.rows
     ]
     return replace(table, title=printable(table.title), rows=rows)
 

@@ -75,7 +75,7 @@ def measured_points(rows: Sequence[Row]) -> list[Point]:
             Point(
                 origin=MEASURED,
                 variant=row.variant,
-                label=_label(row),
+                label=row.label,
                 size=row.size,
                 accuracy={m: e.mean for m, e in estimates.items()},
                 intervals={m: e.interval for m, e in estimates.items() if e.interval is not None},
@@ -90,7 +90,7 @@ def measured_points(rows: Sequence[Row]) -> list[Point]:
 def published_points(rows: Sequence[Row]) -> list[Point]:
     """One point for each row with a published headline metric or speed."""
     metrics = headlines(rows)
-    found = [_published(row.variant, _label(row), row.size, row.published, metrics) for row in rows]
+    found = [_published(row.variant, row.label, row.size, row.published, metrics) for row in rows]
     return [point for point in found if point is not None]
 
 
@@ -113,12 +113,6 @@ def other_published_points(rows: Sequence[Row], table: str | None) -> list[Point
             if point is not None and cells not in known:
                 points.append(point)
     return points
-
-
-def _label(row: Row) -> str:
-    """The label of a row; the name of a system where its variant has no title yet."""
-    rest = row.label.removeprefix(row.variant)
-    return row.label if rest == row.label else system_title(row.variant) + rest
 
 
 def _published(

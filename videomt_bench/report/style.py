@@ -85,18 +85,19 @@ def rendered(draw: Draw, extension: str, settings: Mapping[str, Any] | None = No
     Args:
         draw: makes the figure; called with the style in force.
         extension: of the file, without its dot.
-        settings: of matplotlib, on top of the style.
+        settings: of matplotlib for the file, on top of the style.
 
     Raises:
         BenchError: another extension.
     """
     check_format(extension)
-    style: Any = {**STYLE, **(settings or {})}
-    with rc_context(style):
+    with rc_context(STYLE):
         figure = draw()
         if figure.get_layout_engine() is not None:
             fix_layout(figure)
-        content = io.BytesIO()
+    style: Any = {**STYLE, **(settings or {})}
+    content = io.BytesIO()
+    with rc_context(style):
         figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
     return content.getvalue()
 

@@ -50,3 +50,9 @@ def family_of(name: str) -> str:
 def system_title(name: str) -> str:
     """The name of a published row in words, without the number of its step."""
     return next((names[name] for names in _SYSTEMS.values() if name in names), name)
+
+
+def row_title(variant: str, label: str) -> str:
+    """The label of a row; the name of a system where its variant has no title yet."""
+    rest = label.removeprefix(variant)
+    return label if rest == label else system_title(variant) + rest

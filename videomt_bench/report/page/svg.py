@@ -12,7 +12,7 @@ SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 VARIABLES = {INK: "ink", GREY: "muted", RULE: "line", BAND: "band", PAPER: "paper", BLUE: "blue"}
 """Colours of the page, which its style sheet sets for light and for dark."""
-SETTINGS = {"svg.fonttype": "none", "savefig.facecolor": "none", "figure.facecolor": "none"}
+SETTINGS = {"svg.fonttype": "none", "savefig.facecolor": "none"}
 """Text stays text: it can be read, searched and set in the page's font, and it is small."""
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 COLOUR = re.compile("|".join(VARIABLES), re.IGNORECASE)
