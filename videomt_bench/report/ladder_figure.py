@@ -31,6 +31,7 @@ from videomt_bench.report.style import (
     BAND,
     GREY,
     INK,
+    OTHER_PROTOCOL,
     PAGE,
     PAPER,
     Draw,
@@ -115,7 +116,7 @@ def _draw(title: str, blocks: Sequence[Block]) -> Figure:
         _speed(right, block, next(letters))
         left.set_yticks(range(len(block.points)), [two_lines(p.label, 28) for p in block.points])
         left.set_ylim(len(block.points) - 0.5, -0.5)
-    looks = {"first row": FIRST, "gain": UP, "loss": DOWN}
+    looks = {"start": FIRST, "gain": UP, "loss": DOWN}
     handles: list[Artist] = [
         Patch(facecolor=c, edgecolor=c, label=name) for name, c in looks.items()
     ]
@@ -125,10 +126,7 @@ def _draw(title: str, blocks: Sequence[Block]) -> Figure:
     if any(p.intervals for p in points):
         handles.append(Line2D([], [], color=INK, linewidth=0.8, label="95 % interval"))
     if any(p.other_protocol for p in points):
-        text = "another protocol, see the table"
-        handles.append(
-            Line2D([], [], linestyle="", marker=r"$\dagger$", color=INK, markersize=4, label=text)
-        )
+        handles.append(Line2D([], [], linestyle="", label=OTHER_PROTOCOL))
     figure.legend(handles=handles, loc="outside lower left", ncols=4, handlelength=1.1)
     return figure
 
@@ -182,6 +180,12 @@ def _speed_digits(values: Sequence[float]) -> int:
     return 1 if min(values) >= 1 else 3
 
 
+def _colour(step: Step) -> str:
+    if step.before is None or not step.comparable:
+        return FIRST
+    return UP if step.value >= step.before else DOWN
+
+
 def _waterfall(
     ax: Axes,
     found: Sequence[Step],
@@ -196,7 +200,7 @@ def _waterfall(
     above: Step | None = None
     for step in found:
         start = low if step.before is None else step.before
-        colour = FIRST if step.before is None else UP if step.value >= start else DOWN
+        colour = _colour(step)
         # a bar from the middle of an axis would show no length that means anything
         left = step.value if step.before is None and low > 0 else start
         no_change = step.before == step.value

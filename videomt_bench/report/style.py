@@ -64,6 +64,8 @@ STYLE: Any = {
     "pdf.fonttype": 42,
 }
 
+OTHER_PROTOCOL = "† another protocol, see the table"
+
 Draw = Callable[[], Figure]
 
 
@@ -114,8 +116,8 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     if title:
-        text = "\n".join(textwrap.wrap(title, int(width * 13), max_lines=2, placeholder=" …"))
-        figure.suptitle(text, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
+        text = "\n".join(textwrap.wrap(title, int(width * 14), max_lines=2, placeholder=" …"))
+        figure.suptitle(text, fontsize=8, fontweight="bold", x=0.01, ha="left")
     return figure
 
 

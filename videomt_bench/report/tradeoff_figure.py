@@ -29,13 +29,22 @@ from videomt_bench.report.points import (
     same_dataset,
     speed_protocol,
 )
-from videomt_bench.report.style import GREY, INK, PAGE, PAPER, RULE, Draw, fix_layout, new_figure
+from videomt_bench.report.style import (
+    GREY,
+    INK,
+    OTHER_PROTOCOL,
+    PAGE,
+    PAPER,
+    RULE,
+    Draw,
+    fix_layout,
+    new_figure,
+)
 from videomt_bench.report.systems import FAMILIES, FRAMES, OTHER, QUERIES, TRACKER
 from videomt_bench.report.table import ReportTable
 
 MARKERS = {TRACKER: "o", FRAMES: "^", QUERIES: "s", OTHER: "D"}
 FAMILY_COLOURS = {TRACKER: "#D55E00", FRAMES: "#009E73", QUERIES: "#0072B2", OTHER: INK}
-OTHER_PROTOCOL = "†"
 LOOKS: tuple[tuple[str, str, Any], ...] = ((MEASURED, GREY, "-"), (PUBLISHED, PAPER, "--"))
 """Origin, fill of its markers, line of its front."""
 
@@ -208,7 +217,7 @@ def _labels(ax: Axes, panel: Panel) -> None:
 
 
 def _label(point: Point) -> str:
-    mark = f"\N{NO-BREAK SPACE}{OTHER_PROTOCOL}" if point.other_protocol else ""
+    mark = "\N{NO-BREAK SPACE}†" if point.other_protocol else ""
     return "\n".join(textwrap.wrap(point.label + mark, 26, max_lines=2, placeholder=" …"))
 
 
@@ -231,8 +240,5 @@ def _legend(points: Sequence[Point]) -> list[Line2D]:
     if any(p.intervals for p in points):
         handles.append(Line2D([], [], color=GREY, linewidth=0.9, label="95 % interval"))
     if any(p.other_protocol for p in points):
-        handles.append(
-            Line2D([], [], linestyle="", marker=r"$\dagger$", color=INK, markersize=4,
-                   label="another protocol, see the table")
-        )  # fmt: skip
+        handles.append(Line2D([], [], linestyle="", label=OTHER_PROTOCOL))
     return handles
