@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.report.columns import sample_sizes, seed_values, size_text
-from videomt_bench.report.points import headlines, published_setting
+from videomt_bench.report.points import headlines, published_setting, same_dataset
 from videomt_bench.report.printable import printable
 from videomt_bench.report.rows import Row
 from videomt_bench.report.style import (
@@ -41,15 +41,15 @@ QUARTERS = ("iou_first_quarter", "iou_last_quarter")
 
 
 def results_figure(table: ReportTable) -> Draw | None:
-    """What draws the main metric of every row; None where none was measured or published."""
-    metrics = headlines(table.rows)
-    return partial(draw, table, metrics[0]) if metrics else None
+    """What draws the main metric of every row; None where it was not measured."""
+    metric = next(iter(headlines(table.rows)), "")
+    measured = any(metric in row.estimates for row in table.rows)
+    return partial(draw, table, metric) if measured else None
 
 
 def draw(table: ReportTable, metric: str) -> Figure:
     """The figure; panels without data are left out."""
     rows = table.rows
-    measured = any(metric in row.estimates for row in rows)
     paper = any(metric in row.published for row in rows)
     recall = any(seed_values(row, m) for row in rows for m in RECALLS)
     drift = any(all(seed_values(row, m) for m in QUARTERS) for row in rows)
@@ -57,20 +57,19 @@ def draw(table: ReportTable, metric: str) -> Figure:
     height = lines * (0.72 + 0.29 * max(len(rows), ROWS)) + 0.35
     figure = new_figure(PAGE, height, table.title)
     parts = figure.subfigures(lines, 1, squeeze=False)[:, 0]
-    _top(parts[0], rows, metric, measured, paper)
+    _top(parts[0], rows, metric, paper)
     if recall or drift:
         _bottom(parts[1], rows, recall, drift)
     return figure
 
 
-def _top(part: Any, rows: Sequence[Row], metric: str, measured: bool, paper: bool) -> None:
-    ratios = [2.3] * measured + [1.0] * paper
+def _top(part: Any, rows: Sequence[Row], metric: str, paper: bool) -> None:
+    ratios = [2.3, 1.0] if paper else [1.0]
     axes = part.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
-    if measured:
-        _accuracy(axes[0], rows, metric)
+    _accuracy(axes[0], rows, metric)
     _rows_as_ticks(axes[0], rows)
     if paper:
-        _paper(axes[-1], rows, metric, alone=not measured)
+        _paper(axes[1], rows, metric)
 
 
 def _bottom(part: Any, rows: Sequence[Row], recall: bool, drift: bool) -> None:
@@ -117,7 +116,7 @@ def _accuracy(ax: Axes, rows: Sequence[Row], metric: str) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _paper(ax: Axes, rows: Sequence[Row], metric: str, alone: bool) -> None:
+def _paper(ax: Axes, rows: Sequence[Row], metric: str) -> None:
     """Published values on an axis of their own, in hollow markers: another setting."""
     cells = [(i, row.published[metric]) for i, row in enumerate(rows) if metric in row.published]
     values = [cell.value for _, cell in cells]
@@ -129,12 +128,12 @@ def _paper(ax: Axes, rows: Sequence[Row], metric: str, alone: bool) -> None:
     for i in range(0, len(rows), 2):
         ax.axhspan(i - 0.5, i + 0.5, color=BAND, zorder=0, linewidth=0)
     span = max(max(values) - min(values), 1.0)
-    ax.set_xlim(min(values) - 0.15 * span, max(values) + (0.2 if alone else 0.45) * span)
-    ax.xaxis.set_major_locator(MaxNLocator(6 if alone else 4, integer=True))
-    title = f"Published {metric}" if alone else f"Published {metric}, another setting"
-    ax.set_title(title, color=GREY)
+    ax.set_xlim(min(values) - 0.15 * span, max(values) + 0.45 * span)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    where = "" if same_dataset(rows) else ", another setting"
+    ax.set_title(f"Published {metric}{where}", color=GREY)
     text = f"{metric}, percent; {published_setting(rows)}"
-    ax.set_xlabel(text if alone else text.replace(", YouTube", ",\nYouTube"), color=GREY)
+    ax.set_xlabel(text.replace(", YouTube", ",\nYouTube"), color=GREY)
     ax.tick_params(axis="x", colors=GREY)
 
 
