@@ -13,7 +13,7 @@ import pytest
 
 from videomt_bench.report.display import Cell, Column, Display
 from videomt_bench.report.figures import report_figures
-from videomt_bench.report.page import html_page
+from videomt_bench.report.page import html_page, page_figure
 from videomt_bench.report.page.markup import escaped, tag
 from videomt_bench.report.page.provenance import commands, number_ranges
 from videomt_bench.report.page.tables import sort_value, table_html
@@ -73,7 +73,7 @@ def full(results: Path, save: Save) -> Path:
 def page_of(results: Path, out: Path, **changes: Any) -> str:
     experiment = {**EXPERIMENT, **changes}
     tables = build_tables(results, experiment, draws=20)
-    figures = [report_figures(table, experiment) for table in tables]
+    figures = [[page_figure(f) for f in report_figures(t, experiment)] for t in tables]
     page = html_page(tables, experiment, figures, ["broken.json: not JSON"])
     (out / "made-up.html").write_text(page, encoding="utf-8")
     return page

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,8 +15,9 @@ from PIL import Image
 from rich.console import Console
 
 from videomt_bench.errors import BenchError
+from videomt_bench.report import figure_files
 from videomt_bench.report.latex import escape, latex_table
-from videomt_bench.report.style import spread
+from videomt_bench.report.style import FORMATS, rendered, spread
 from videomt_bench.report.table import build_tables
 from videomt_bench.report.write import terminal_table, write_report
 from videomt_bench.sweep.experiment import load_experiment
@@ -62,6 +64,32 @@ def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
         assert not re.search(rb"CreationDate|<dc:date>|tEXtSoftware", a.read_bytes()), a.name
+
+
+def test_figures_that_are_there_are_not_made_again(
+    full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[str] = []
+
+    def counted(draw: Any, kind: str) -> bytes:
+        made.append(kind)
+        return rendered(draw, kind)
+
+    monkeypatch.setattr(figure_files, "rendered", counted)
+    files = write_report(full, tmp_path, EXPERIMENT, draws=20)
+    assert made == [*FORMATS] * 2
+    before = {file: file.read_bytes() for file in files}
+    write_report(full, tmp_path, EXPERIMENT, draws=20)
+    assert made == [*FORMATS] * 2
+    # a file that is damaged or away is made again, and so is a figure of other values
+    (tmp_path / "made-up-figure.png").write_bytes(b"")
+    (tmp_path / "made-up-tradeoff.pdf").unlink()
+    write_report(full, tmp_path, EXPERIMENT, draws=20)
+    assert made == [*FORMATS] * 4
+    assert {file: file.read_bytes() for file in files} == before
+    changed = {**EXPERIMENT, "title": "Another title"}
+    write_report(full, tmp_path, changed, draws=20)
+    assert made == [*FORMATS] * 6
 
 
 def test_a_report_of_nothing_is_a_table_of_reasons(results: Path, tmp_path: Path):

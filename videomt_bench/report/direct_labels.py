@@ -13,7 +13,7 @@ from videomt_bench.report.style import RULE
 
 LABEL = 6.0
 """Size of the labels, in points."""
-STEP = 4.0
+STEP = 8.0
 """Length of the pieces that a slanted line is kept clear of, in points."""
 NEAR = 7.0
 """A label farther from its point than this gets a line to it, in points."""

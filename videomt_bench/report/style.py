@@ -20,6 +20,8 @@ NO_DATE: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "png": {"Software": None},
 }
+DPI = 200
+"""Of figures as PNG."""
 COLUMN = 3.25
 PAGE = 6.75
 """Widths of a column and of both columns of a paper, in inches."""
@@ -100,7 +102,7 @@ def rendered(draw: Draw, extension: str, settings: Mapping[str, Any] | None = No
     style: Any = {**STYLE, **(settings or {})}
     content = io.BytesIO()
     with rc_context(style):
-        figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
+        figure.savefig(content, format=extension, dpi=DPI, metadata=NO_DATE[extension])
     return content.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from rich.text import Text
 
 from videomt_bench.files import replacing
 from videomt_bench.report.display import Cell, Column, Display
+from videomt_bench.report.figure_files import digest_of, figure_files
 from videomt_bench.report.figures import ReportFigure, report_figures
 from videomt_bench.report.latex import latex_table
-from videomt_bench.report.page import html_page
+from videomt_bench.report.page import PageFigure, html_page, page_figure
 from videomt_bench.report.statistics import DRAWS
-from videomt_bench.report.style import FORMATS, rendered
 from videomt_bench.report.table import ReportTable, build_tables
 
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "*_`[]"}
@@ -75,17 +76,38 @@ def write_tables(
     """
     name = str(experiment["name"])
     figures = [report_figures(table, experiment, results) for table in tables]
+    pictures: dict[str, bytes] = {}
+    old_page = _old(out / f"{name}.html")
+    drawn = [_drawn(found, out, old_page, pictures) for found in figures]
     csv = pd.concat([table.tidy for table in tables]).to_csv(index=False, lineterminator="\n")
     texts = [markdown(table, found) for table, found in zip(tables, figures, strict=True)]
     files = {
         f"{name}.md": _bytes("\n".join(texts)),
         f"{name}.csv": _bytes(csv),
         f"{name}.tex": _bytes("\n".join(map(latex_table, tables))),
-        f"{name}.html": _bytes(html_page(tables, experiment, figures, problems)),
+        f"{name}.html": _bytes(html_page(tables, experiment, drawn, problems)),
     }
-    for figure in (figure for found in figures for figure in found):
-        files |= {f"{figure.name}.{kind}": rendered(figure.draw, kind) for kind in FORMATS}
-    return [_write(out / file, content) for file, content in files.items()]
+    return [_write(out / file, content) for file, content in {**files, **pictures}.items()]
+
+
+def _drawn(
+    figures: Sequence[ReportFigure], out: Path, old_page: str, pictures: dict[str, bytes]
+) -> list[PageFigure]:
+    """Figures for the page; their files go to ``pictures``."""
+    drawn = []
+    for figure in figures:
+        shown = page_figure(figure)
+        made = figure_files(figure.draw, shown.picture, out / figure.name, old_page)
+        pictures |= {f"{figure.name}.{kind}": content for kind, content in made.items()}
+        drawn.append(replace(shown, files=digest_of(shown.picture, made)))
+    return drawn
+
+
+def _old(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _bytes(text: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -20,10 +21,27 @@ ICON = "data:,"
 """An empty picture, so that no browser asks for one."""
 
 
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure as a page shows it."""
+
+    name: str
+    caption: str
+    picture: Markup
+    files: str = ""
+    """A digest of the picture and the files beside the page."""
+
+
+def page_figure(figure: ReportFigure) -> PageFigure:
+    """Draw a figure for a page."""
+    picture = inline_svg(figure.draw, slug_of(figure.name), figure.caption)
+    return PageFigure(figure.name, figure.caption, picture)
+
+
 def html_page(
     tables: Sequence[ReportTable],
     experiment: Mapping[str, Any],
-    figures: Sequence[Sequence[ReportFigure]],
+    figures: Sequence[Sequence[PageFigure]],
     problems: Sequence[str] = (),
 ) -> str:
     """A report as one page that opens from disk and asks no network for anything.
@@ -31,7 +49,7 @@ def html_page(
     Args:
         tables: see :func:`videomt_bench.report.table.build_tables`.
         experiment: its ``name`` and ``title``.
-        figures: of each table.
+        figures: of each table, drawn.
         problems: files and parts of records that could not be used, one sentence each.
 
     Returns:
@@ -129,7 +147,7 @@ def _short_names(tables: Sequence[ReportTable]) -> list[str]:
 
 
 def _table_section(
-    table: ReportTable, name: str, figures: Sequence[ReportFigure], several: bool
+    table: ReportTable, name: str, figures: Sequence[PageFigure], several: bool
 ) -> Markup:
     notes = dict(table.notes)
     parts: list[Markup | None] = [
@@ -151,14 +169,14 @@ def _table_section(
     return tag("section", *parts, id=name)
 
 
-def _figure(figure: ReportFigure) -> Markup:
-    picture = inline_svg(figure.draw, slug_of(figure.name), figure.caption)
+def _figure(figure: PageFigure) -> Markup:
     files_line = tag("span", f"{figure.name}.pdf, .svg, .png", class_="files")
     return tag(
         "figure",
-        tag("div", picture, class_="scroll", role="region", aria_label="Figure", tabindex=0),
+        tag("div", figure.picture, class_="scroll", role="region", aria_label="Figure", tabindex=0),
         tag("figcaption", figure.caption, " ", files_line),
         id=f"figure-{slug_of(figure.name)}",
+        data_files=figure.files or None,
     )
 
 
