@@ -13,9 +13,14 @@ import pytest
 
 from videomt_bench.report.display import Cell, Column, Display
 from videomt_bench.report.figures import report_figures
-from videomt_bench.report.page import html_page, page_figure
+from videomt_bench.report.page import html_page, page_figure, provenance
 from videomt_bench.report.page.markup import escaped, tag
-from videomt_bench.report.page.provenance import commands, number_ranges
+from videomt_bench.report.page.provenance import (
+    commands,
+    number_ranges,
+    provenance_html,
+    used_records,
+)
 from videomt_bench.report.page.tables import sort_value, table_html
 from videomt_bench.report.table import build_tables
 
@@ -141,6 +146,19 @@ def test_the_page_says_where_it_comes_from(full: Path, save: Save, tmp_path: Pat
     ):  # fmt: skip
         assert text in page, text
     assert "03:04:05" not in page
+
+
+def test_many_runs_are_names_alone(full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(provenance, "LISTED", 2)
+    (table,) = build_tables(full, EXPERIMENT, draws=20)
+    page = provenance_html([table], EXPERIMENT)
+    runs = [record.run_id for _, record in used_records([table])]
+    assert len(runs) == 5
+    assert all(run in page for run in runs)
+    lines, rest = page.split("And ")
+    assert lines.count("<tr>") == 3
+    assert "step4_frame_by_frame-generated-slots-s1" in lines, "what failed comes first"
+    assert rest.count("-generated-slots-s") == 3
 
 
 def test_commands_say_what_was_run(save: Save, results: Path):

@@ -32,6 +32,8 @@ from videomt_bench.report.table import ReportTable
 
 ROWS = 5
 """A figure is at least as high as for so many rows."""
+DOTS = 30
+"""More seeds than these have no dot each."""
 RECALLS = {
     "recall_first_frame": ("visible in the first frame", "o", -0.24),
     "recall_late": ("first seen late", "s", 0.0),
@@ -104,7 +106,7 @@ def _accuracy(ax: Axes, rows: Sequence[Row], metric: str) -> None:
             legend.append("bar: 95 % interval")
             ax.plot([interval.low, interval.high], [i, i], color=colour(i), linewidth=1.4)
         ax.plot(estimate.mean, i, "o", color=colour(i), markersize=5, zorder=3)
-        if len(estimate.per_seed) > 1:
+        if 1 < len(estimate.per_seed) <= DOTS:
             legend.append("small dots: seeds")
             height = [i + 0.27] * len(estimate.per_seed)
             ax.plot(estimate.per_seed, height, "o", color=colour(i), markersize=2, alpha=0.75)

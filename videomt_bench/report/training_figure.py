@@ -17,6 +17,8 @@ from videomt_bench.report.rows import Row
 from videomt_bench.report.style import PAGE, Draw, colour, dash, new_figure, spread
 from videomt_bench.report.table import ReportTable
 
+MOST = 8
+"""Runs of a row that have a curve, the first ones."""
 WINDOW = 0.04
 """Share of a curve that each point of its smooth line is the median of."""
 
@@ -27,7 +29,7 @@ def training_figure(table: ReportTable, results: Path | None) -> Draw | None:
         return None
     stages: dict[str, dict[str, list[tuple[int, LossCurve]]]] = {}
     for i, row in enumerate(table.rows):
-        for record in row.records:
+        for record in row.records[:MOST]:
             for curve in loss_curves(results, record):
                 by_id = stages.setdefault(curve.stage, {})
                 by_id.setdefault(curve.stage_id, []).append((i, curve))

@@ -16,6 +16,8 @@ from videomt_bench.runs.record import Record
 MOST = 300
 """Characters of a record's text that are shown."""
 RUN = ("Run", "Row", "State", "Seed", "Commit", "Changes", "Machine", "Written")
+LISTED = 500
+"""Of more runs than these only so many have a line, those that are not complete first."""
 FOLDED = 10
 """More runs than these are folded away."""
 
@@ -151,12 +153,20 @@ def _text(value: object) -> str:
 
 def _runs(used: Sequence[tuple[Row, Record]]) -> Markup:
     columns = [Column(title.lower(), title) for title in RUN]
-    rows = [[Cell(value) for value in _run(row, record)] for row, record in used]
-    if not rows:
+    if not used:
         return tag("p", "None.")
-    table = table_html(Display(columns, rows), "runs", "Runs")
-    summary = tag("summary", _states([record for _, record in used]))
-    return tag("details", summary, table, open=len(rows) <= FOLDED)
+    ordered = list(used)
+    if len(used) > LISTED:
+        ordered.sort(key=lambda pair: pair[1].state == "completed")
+    rows = [[Cell(value) for value in _run(row, record)] for row, record in ordered[:LISTED]]
+    others = ", ".join(_text(record.run_id) for _, record in ordered[LISTED:])
+    return tag(
+        "details",
+        tag("summary", _states([record for _, record in used])),
+        table_html(Display(columns, rows), "runs", "Runs"),
+        tag("p", f"And {others}.", class_="small") if others else None,
+        open=len(used) <= FOLDED,
+    )
 
 
 def _run(row: Row, record: Record) -> list[str]:
