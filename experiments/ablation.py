@@ -14,6 +14,7 @@ caption = (
     "below the value at 448×800; a published cell that fits no count has a note."
 )
 published = "ablation"
+figures = ["ladder", "tradeoff", "encoders", "cost", "training"]
 variants = [
     "step0_cavis",
     "step0_cavis_lean",

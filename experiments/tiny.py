@@ -13,6 +13,7 @@ caption = (
     "same number of iterations, on images and on clips. In the scenes "
     "'slots' a query index can stand for a colour and a region; in 'crossing' it cannot."
 )
+figures = ["results", "ladder", "tradeoff", "cost", "training"]
 published = "ablation"
 variants = [
     "step0_cavis",

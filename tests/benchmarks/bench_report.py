@@ -169,7 +169,7 @@ def many_records(folder: Path, count: int, rows: int) -> dict:
         cache = cache_of(folder / "out", experiment(variants))
         report = build_report(folder, experiment(variants), cache=cache)
         if rows == ROWS:
-            write_tables(report.tables, folder / "out", "bench")
+            write_tables(report.tables, folder / "out", experiment(variants))
         seconds[f"{name}_s"] = time.perf_counter() - wall
         seconds[f"{name}_cpu_s"] = time.process_time() - cpu
     return {"records": count, "rows": rows, "bytes_per_record": int(size), **seconds}

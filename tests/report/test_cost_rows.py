@@ -72,4 +72,4 @@ def test_a_figure_of_costs_for_each_size(counted: Path, tmp_path: Path) -> None:
     text = (out / "made-up.md").read_text()
     assert "(made-up-cost-vit-l.png)" in text
     assert "made-up-figure" not in text
-    assert Image.open(out / "made-up-cost-vit-l.png").width == 1440
+    assert Image.open(out / "made-up-cost-vit-l.png").width == 1350

@@ -64,7 +64,7 @@ def test_bad_records_are_problems_by_name_and_the_rest_is_made(full: Path, tmp_p
     assert files[:3] == ["damaged.json", "empty.json", "newer.json"]
     assert any("disagrees on AP" in problem.reason for problem in report.problems)
     assert report.tables[0].main.rows[2][1].text != "–"
-    write_tables(report.tables, tmp_path / "out", report.name)
+    write_tables(report.tables, tmp_path / "out", EXPERIMENT)
     text = (tmp_path / "out" / "made-up.md").read_text()
     assert "### Problems" in text
     for file in files:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,10 +15,12 @@ from PIL import Image
 from rich.console import Console
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.figure import spread
-from videomt_bench.report.latex import escape
+from videomt_bench.report import figure_files
+from videomt_bench.report.latex import escape, latex_table
+from videomt_bench.report.style import FORMATS, rendered, spread
 from videomt_bench.report.table import build_tables
-from videomt_bench.report.write import terminal_table, write_report, write_tables
+from videomt_bench.report.write import terminal_table, write_report
+from videomt_bench.sweep.experiment import load_experiment
 
 from .conftest import EXPERIMENT, Save
 
@@ -38,8 +41,9 @@ def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
     out = tmp_path / "new" / "out"
     files = write_report(full, out, EXPERIMENT, draws=20)
     assert [f.name for f in files] == [
-        "made-up.md", "made-up.csv", "made-up.tex",
+        "made-up.md", "made-up.csv", "made-up.tex", "made-up.html",
         "made-up-figure.pdf", "made-up-figure.svg", "made-up-figure.png",
+        "made-up-tradeoff.pdf", "made-up-tradeoff.svg", "made-up-tradeoff.png",
     ]  # fmt: skip
     assert sorted(f.name for f in files) == sorted(p.name for p in out.iterdir())
     text = (out / "made-up.md").read_text()
@@ -50,7 +54,8 @@ def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
     csv = pd.read_csv(out / "made-up.csv")
     assert {"measured", "paper"} <= set(csv["origin"])
     image = Image.open(out / "made-up-figure.png")
-    assert image.width == 1440
+    assert image.width == 1350
+    assert image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
 
 
 def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
@@ -59,6 +64,32 @@ def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
         assert not re.search(rb"CreationDate|<dc:date>|tEXtSoftware", a.read_bytes()), a.name
+
+
+def test_figures_that_are_there_are_not_made_again(
+    full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[str] = []
+
+    def counted(draw: Any, kind: str) -> bytes:
+        made.append(kind)
+        return rendered(draw, kind)
+
+    monkeypatch.setattr(figure_files, "rendered", counted)
+    files = write_report(full, tmp_path, EXPERIMENT, draws=20)
+    assert made == [*FORMATS] * 2
+    before = {file: file.read_bytes() for file in files}
+    write_report(full, tmp_path, EXPERIMENT, draws=20)
+    assert made == [*FORMATS] * 2
+    # a file that is damaged or away is made again, and so is a figure of other values
+    (tmp_path / "made-up-figure.png").write_bytes(b"")
+    (tmp_path / "made-up-tradeoff.pdf").unlink()
+    write_report(full, tmp_path, EXPERIMENT, draws=20)
+    assert made == [*FORMATS] * 4
+    assert {file: file.read_bytes() for file in files} == before
+    changed = {**EXPERIMENT, "title": "Another title"}
+    write_report(full, tmp_path, changed, draws=20)
+    assert made == [*FORMATS] * 6
 
 
 def test_a_report_of_nothing_is_a_table_of_reasons(results: Path, tmp_path: Path):
@@ -100,26 +131,45 @@ def test_latex_is_well_formed(full: Path, tmp_path: Path):
     for environment in ("table*", "tabular", "minipage"):
         assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}")
     for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
-        assert text.count(rule) == 2
+        assert text.count(rule) == text.count("\\begin{table*}") == 2
     assert escape("50% of $x_1") in text
     bare = re.sub(r"\\.", "", "\n".join(x for x in text.splitlines() if not x.startswith("%")))
     assert bare.count("{") == bare.count("}")
     assert not re.search(r"[%#_^~]", re.sub(r"~", "", bare))
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def compiled(folder: Path, name: str) -> str:
+    """The log of LaTeX for a document with nothing but booktabs and a pasted report."""
+    (folder / "main.tex").write_text(
+        "\\documentclass[twocolumn]{article}\\usepackage{booktabs}\\begin{document}"
+        f"\\input{{{name}.tex}}\\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex is here")
+
+
+@needs_latex
 def test_latex_compiles(full: Path, tmp_path: Path):
     (table,) = build_tables(full, EXPERIMENT, draws=5)
     printable = "".join(chr(i) for i in range(32, 256)) + "–—−±×Δ→≤≥…†‡§¶·’‘µ中"
-    table.notes.append(("z", printable))
-    write_tables([table], tmp_path, "made-up")
-    (tmp_path / "main.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
-        "\\input{made-up.tex}\\end{document}"
-    )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
+    mark = next(mark for row in table.main.rows for cell in row for mark in cell.marks)
+    table.notes[:] = [(m, printable if m == mark else text) for m, text in table.notes]
+    table.remarks.append(printable)
+    (tmp_path / "made-up.tex").write_text(latex_table(table))
+    assert "Float too large" not in compiled(tmp_path, "made-up")
+
+
+@needs_latex
+@pytest.mark.parametrize("name", ["ablation", "vps", "vss"])
+def test_latex_of_published_numbers_compiles(results: Path, tmp_path: Path, name: str):
+    tables = build_tables(results, load_experiment(name).rows())
+    (tmp_path / "paper.tex").write_text("\n".join(map(latex_table, tables)))
+    compiled(tmp_path, "paper")
 
 
 def test_the_terminal_table_fits_100_columns(full: Path):

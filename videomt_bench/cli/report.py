@@ -98,7 +98,7 @@ def make_report(
     built = build_report(results, outline, mix_protocols=mix_protocols, cache=cache)
     for table in built.tables:
         out.print(terminal_table(table))
-    files = write_tables(built.tables, reports, built.name)
+    files = write_tables(built.tables, reports, outline, results)
     for file in files:
         out.print(f"  {file}", soft_wrap=True, highlight=False)
     for problem in built.problems:

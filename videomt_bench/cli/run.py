@@ -101,7 +101,7 @@ def cost(
     from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
 
     if figure is not None:
-        from videomt_bench.report.breakdown_figure import check_format
+        from videomt_bench.report.style import check_format
 
         check_format(figure.suffix.lstrip("."))
     sizes = one_of(input_size if input_size is None else parse_size(input_size), inputs)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.cost.names import ORDER, OTHER, ordered
-from videomt_bench.errors import BenchError
-from videomt_bench.report.figure import FORMATS, GREY, NO_DATE, STYLE
+from videomt_bench.report.printable import printable
+from videomt_bench.report.style import (
+    GREY,
+    INK,
+    PAGE,
+    PAPER,
+    fix_layout,
+    new_figure,
+    rendered,
+    two_lines,
+)
 
 # Okabe and Ito (2008), two greys for what is never large
 COLOURS = dict(
@@ -26,7 +33,7 @@ COLOURS = dict(
         ORDER,
         (
             *("#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00"),
-            *("#D55E00", "#000000", "#CC79A7", "#666666"),
+            *("#D55E00", INK, "#CC79A7", GREY),
         ),
         strict=True,
     )
@@ -43,18 +50,6 @@ Costs = Mapping[str, Mapping[str, Any]]
 """Label of a bar -> cost, as ``measure_cost`` gives it."""
 
 
-def check_format(extension: str) -> None:
-    """Check the extension of a figure's file, without its dot.
-
-    Raises:
-        BenchError: it is none of ``pdf``, ``svg`` and ``png``.
-    """
-    if extension not in FORMATS:
-        raise BenchError(
-            f"a figure cannot be written as {extension!r}; valid: {', '.join(sorted(FORMATS))}"
-        )
-
-
 def breakdown_figure(costs: Costs, extension: str) -> bytes:
     """The figure as a file's content: ``pdf``, ``svg`` or ``png`` (200 dpi); the same each time.
 
@@ -66,12 +61,36 @@ def breakdown_figure(costs: Costs, extension: str) -> bytes:
     Raises:
         BenchError: another extension.
     """
-    check_format(extension)
-    with rc_context(STYLE):
-        figure = draw(costs)
-        content = io.BytesIO()
-        figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
-    return content.getvalue()
+    return rendered(partial(draw, costs), extension)
+
+
+def is_drawable(cost: object) -> bool:
+    """Whether a cost from a file has all that a bar needs, of the right kinds."""
+    if not isinstance(cost, Mapping):
+        return False
+    components, protocol = cost.get("components"), cost.get("protocol")
+    if not isinstance(components, Mapping) or not isinstance(protocol, Mapping):
+        return False
+    parts = list(components.values())
+    return (
+        all(isinstance(c, Mapping) and _is_size(c.get("gmacs")) for c in parts)
+        and all(c.get("milliseconds", ...) is None or _is_size(c["milliseconds"]) for c in parts)
+        and sum(c["gmacs"] for c in parts) > 0
+        and isinstance(protocol.get("input"), str | Sequence)
+        and {"queries", "classes", "device", "precision"} <= set(protocol)
+        and all(_is_printable(text) for text in (*components, *protocol.values()))
+        and _is_printable(cost.get("encoder"))
+    )
+
+
+def _is_printable(value: object) -> bool:
+    return printable(str(value)) == str(value)
+
+
+def _is_size(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0
 
 
 def draw(costs: Costs) -> Figure:
@@ -80,16 +99,13 @@ def draw(costs: Costs) -> Figure:
     panels = ["gmacs"]
     if all(c["milliseconds"] is not None for table in tables for c in table.values()):
         panels.append("milliseconds")
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, hspace=0.06)
-    figure = Figure(figsize=(7.2, 1.15 + 0.27 * max(len(costs), 2)), layout=layout)
-    FigureCanvasAgg(figure)
-    figure.suptitle(_title(costs), fontsize=8.5, fontweight="bold", x=0.01, ha="left")
+    figure = new_figure(PAGE, 1.15 + 0.27 * max(len(costs), 2), _title(costs))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     looks = _looks(tables)
     for ax, key, letter in zip(axes, panels, "AB", strict=False):
         _panel(ax, tables, key, looks)
         _captions(ax, key, letter if len(panels) > 1 else "", costs)
-    axes[0].set_yticks(range(len(costs)), [_short(label) for label in costs])
+    axes[0].set_yticks(range(len(costs)), [two_lines(label, 26) for label in costs])
     axes[0].set_ylim(len(costs) - 0.5, -0.5)
     handles = [Patch(label=name, **look) for name, look in looks.items()]
     figure.legend(
@@ -100,15 +116,10 @@ def draw(costs: Costs) -> Figure:
         handleheight=0.9,
         columnspacing=1.6,
     )
-    # the widths of the panels are known once they are laid out
-    figure.draw_without_rendering()
+    fix_layout(figure)
     for ax, key in zip(axes, panels, strict=True):
         _labels(ax, tables, key, looks)
     return figure
-
-
-def _short(label: str) -> str:
-    return "\n".join(textwrap.wrap(label, 26, max_lines=2, placeholder=" …"))
 
 
 def _title(costs: Costs) -> str:
@@ -147,7 +158,7 @@ def _looks(tables: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     strangers = [name for name in names if name not in COLOURS]
     looks: dict[str, dict[str, Any]] = {}
     for name in names:
-        look = {"facecolor": COLOURS.get(name, "#DDDDDD"), "edgecolor": "white", "linewidth": 0.4}
+        look = {"facecolor": COLOURS.get(name, "#DDDDDD"), "edgecolor": PAPER, "linewidth": 0.4}
         if name in strangers:
             hatch = HATCHES[strangers.index(name) % len(HATCHES)]
             look |= {"hatch": hatch, "edgecolor": GREY}
@@ -219,7 +230,12 @@ def _number(value: float) -> str:
 
 
 def _ink(colour: str) -> str:
-    """Black or white, whichever is read more easily on a colour (WCAG 2 relative luminance)."""
+    """Black or white, whichever is read more easily on a colour (WCAG 2 relative luminance).
+
+    On the colours of the page it is that of the paper, which changes with them.
+    """
+    if colour in (INK, GREY):
+        return PAPER
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"

@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.report.columns import sample_sizes, seed_values, size_text
+from videomt_bench.report.points import headlines, published_setting, same_dataset
+from videomt_bench.report.printable import printable
 from videomt_bench.report.rows import Row
+from videomt_bench.report.style import (
+    BAND,
+    GREY,
+    PAGE,
+    PAPER,
+    Draw,
+    colour,
+    dash,
+    new_figure,
+    spread,
+    two_lines,
+)
 from videomt_bench.report.table import ReportTable
 
-FORMATS = ("pdf", "svg", "png")
-NO_DATE: dict[str, dict[str, Any]] = {
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-    "png": {"Software": None},
-}
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "axes.titlesize": 7.5,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": "#555555",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 7,
-    "xtick.major.width": 0.6,
-    "ytick.major.size": 0,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "text.parse_math": False,
-    "svg.hashsalt": "videomt-bench",
-    "pdf.fonttype": 42,
-}
-# Okabe and Ito (2008), without the yellow, which is too light for a line on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-DASHES = ("-", "--", ":", "-.")
-GREY = "#666666"
 ROWS = 5
 """A figure is at least as high as for so many rows."""
+DOTS = 30
+"""More seeds than these have no dot each."""
 RECALLS = {
     "recall_first_frame": ("visible in the first frame", "o", -0.24),
     "recall_late": ("first seen late", "s", 0.0),
@@ -59,41 +42,36 @@ RECALLS = {
 QUARTERS = ("iou_first_quarter", "iou_last_quarter")
 
 
-def figure_bytes(table: ReportTable, extension: str) -> bytes:
-    """The figure as a file's content: ``pdf``, ``svg`` or ``png`` (200 dpi); the same each time."""
-    with rc_context(STYLE):
-        figure = draw(table)
-        FigureCanvasAgg(figure)
-        content = io.BytesIO()
-        figure.savefig(content, format=extension, dpi=200, metadata=NO_DATE[extension])
-    return content.getvalue()
+def results_figure(table: ReportTable) -> Draw | None:
+    """What draws the main metric of every row; None where it was not measured."""
+    metric = next(iter(headlines(table.rows)), "")
+    measured = any(metric in row.estimates for row in table.rows)
+    return partial(draw, table, metric) if measured else None
 
 
-def draw(table: ReportTable) -> Figure:
+def draw(table: ReportTable, metric: str) -> Figure:
     """The figure; panels without data are left out."""
     rows = table.rows
-    paper = any("AP" in row.published for row in rows)
-    recall = any(seed_values(row, metric) for row in rows for metric in RECALLS)
-    drift = any(all(seed_values(row, metric) for metric in QUARTERS) for row in rows)
+    paper = any(metric in row.published for row in rows)
+    recall = any(seed_values(row, m) for row in rows for m in RECALLS)
+    drift = any(all(seed_values(row, m) for m in QUARTERS) for row in rows)
     lines = 2 if recall or drift else 1
     height = lines * (0.72 + 0.29 * max(len(rows), ROWS)) + 0.35
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, hspace=0.06)
-    figure = Figure(figsize=(7.2, height), layout=layout)
-    figure.suptitle(table.title, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
+    figure = new_figure(PAGE, height, table.title)
     parts = figure.subfigures(lines, 1, squeeze=False)[:, 0]
-    _top(parts[0], rows, paper)
+    _top(parts[0], rows, metric, paper)
     if recall or drift:
         _bottom(parts[1], rows, recall, drift)
     return figure
 
 
-def _top(part: Any, rows: Sequence[Row], paper: bool) -> None:
+def _top(part: Any, rows: Sequence[Row], metric: str, paper: bool) -> None:
     ratios = [2.3, 1.0] if paper else [1.0]
     axes = part.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
-    _ap(axes[0], rows)
+    _accuracy(axes[0], rows, metric)
     _rows_as_ticks(axes[0], rows)
     if paper:
-        _paper(axes[1], rows)
+        _paper(axes[1], rows, metric)
 
 
 def _bottom(part: Any, rows: Sequence[Row], recall: bool, drift: bool) -> None:
@@ -108,71 +86,56 @@ def _bottom(part: Any, rows: Sequence[Row], recall: bool, drift: bool) -> None:
         _drift(axes.pop(0), rows)
 
 
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def _dash(index: int) -> str:
-    return DASHES[index // len(COLOURS) % len(DASHES)]
-
-
 def _rows_as_ticks(ax: Axes, rows: Sequence[Row]) -> None:
-    ax.set_yticks(range(len(rows)), [_short(row.label, 30) for row in rows])
+    ax.set_yticks(range(len(rows)), [two_lines(row.label, 30) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     for i in range(0, len(rows), 2):
-        ax.axhspan(i - 0.5, i + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+        ax.axhspan(i - 0.5, i + 0.5, color=BAND, zorder=0, linewidth=0)
 
 
-def _short(label: str, width: int) -> str:
-    """A label on two lines at most."""
-    return "\n".join(textwrap.wrap(label, width, max_lines=2, placeholder=" …"))
-
-
-def _ap(ax: Axes, rows: Sequence[Row]) -> None:
+def _accuracy(ax: Axes, rows: Sequence[Row], metric: str) -> None:
     """Panel A: the mean, its interval, and a small dot per seed."""
-    legend = ["AP, percent"]
+    legend = [f"{metric}, percent"]
     for i, row in enumerate(rows):
-        if row.ap is None:
-            text = textwrap.shorten(row.missing(), 48, placeholder=" …")
+        estimate = row.estimates.get(metric)
+        if estimate is None:
+            text = textwrap.shorten(printable(row.missing()), 48, placeholder=" …")
             ax.text(0.015, i, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
             continue
-        if interval := row.ap.interval:
+        if interval := estimate.interval:
             legend.append("bar: 95 % interval")
-            ax.plot([interval.low, interval.high], [i, i], color=_colour(i), linewidth=1.4)
-        ax.plot(row.ap.mean, i, "o", color=_colour(i), markersize=5, zorder=3)
-        if len(row.ap.per_seed) > 1:
+            ax.plot([interval.low, interval.high], [i, i], color=colour(i), linewidth=1.4)
+        ax.plot(estimate.mean, i, "o", color=colour(i), markersize=5, zorder=3)
+        if 1 < len(estimate.per_seed) <= DOTS:
             legend.append("small dots: seeds")
-            height = [i + 0.27] * len(row.ap.per_seed)
-            ax.plot(row.ap.per_seed, height, "o", color=_colour(i), markersize=2, alpha=0.75)
-    sizes = sorted({n for row in rows for n in sample_sizes(row, "AP")})
+            height = [i + 0.27] * len(estimate.per_seed)
+            ax.plot(estimate.per_seed, height, "o", color=colour(i), markersize=2, alpha=0.75)
+    sizes = sorted({n for row in rows for n in sample_sizes(row, metric)})
     videos = f", {size_text(sizes)} test videos" if sizes else ""
-    ax.set_title(f"A  Measured AP{videos}", fontweight="bold")
+    ax.set_title(f"A  Measured {metric}{videos}", fontweight="bold")
     ax.set_xlabel("; ".join(dict.fromkeys(legend)))
-    if not any(row.ap for row in rows):
-        ax.set_xticks([])
-    else:
-        ax.set_xlim(left=0)
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.set_xlim(left=0)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _paper(ax: Axes, rows: Sequence[Row]) -> None:
-    """Published AP on an axis of its own, in hollow markers: another setting."""
-    cells = [(i, row.published["AP"]) for i, row in enumerate(rows) if "AP" in row.published]
+def _paper(ax: Axes, rows: Sequence[Row], metric: str) -> None:
+    """Published values on an axis of their own, in hollow markers: another setting."""
+    cells = [(i, row.published[metric]) for i, row in enumerate(rows) if metric in row.published]
     values = [cell.value for _, cell in cells]
-    settings = {cell.setting for _, cell in cells}
     for i, cell in cells:
-        ax.plot(cell.value, i, "D", markersize=4.5, markerfacecolor="white", markeredgecolor=GREY)
+        ax.plot(cell.value, i, "D", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=GREY)
         ax.annotate(
             cell.text, (cell.value, i), (5, 0), textcoords="offset points", va="center", color=GREY
         )
     for i in range(0, len(rows), 2):
-        ax.axhspan(i - 0.5, i + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+        ax.axhspan(i - 0.5, i + 0.5, color=BAND, zorder=0, linewidth=0)
     span = max(max(values) - min(values), 1.0)
     ax.set_xlim(min(values) - 0.15 * span, max(values) + 0.45 * span)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    ax.set_title("Published AP, another setting", color=GREY)
-    setting = settings.pop() if len(settings) == 1 else "several settings"
-    ax.set_xlabel(f"AP, percent; {setting}".replace(", YouTube", ",\nYouTube"), color=GREY)
+    where = "" if same_dataset(rows) else ", another setting"
+    ax.set_title(f"Published {metric}{where}", color=GREY)
+    text = f"{metric}, percent; {published_setting(rows)}"
+    ax.set_xlabel(text.replace(", YouTube", ",\nYouTube"), color=GREY)
     ax.tick_params(axis="x", colors=GREY)
 
 
@@ -195,8 +158,8 @@ def _recall(ax: Axes, rows: Sequence[Row]) -> None:
             if interval := value.interval:
                 bars = True
                 low_high = [interval.low, interval.high]
-                ax.plot(low_high, [i + offset] * 2, color=_colour(i), linewidth=0.9)
-            ax.plot(value.mean, i + offset, marker, color=_colour(i), markersize=3.5)
+                ax.plot(low_high, [i + offset] * 2, color=colour(i), linewidth=0.9)
+            ax.plot(value.mean, i + offset, marker, color=colour(i), markersize=3.5)
     ax.set_title("B  Recall by kind of object", fontweight="bold")
     ax.set_xlabel("recall, percent" + ("; bar: 95 % interval" if bars else ""))
     ax.figure.legend(handles=handles, loc="outside lower left", ncols=3, handletextpad=0.3)
@@ -212,8 +175,8 @@ def _drift(ax: Axes, rows: Sequence[Row]) -> None:
         ax.plot(
             [0, 1],
             [first, last],
-            _dash(i),
-            color=_colour(i),
+            dash(i),
+            color=colour(i),
             marker="o",
             markersize=3,
             linewidth=1.2,
@@ -224,7 +187,7 @@ def _drift(ax: Axes, rows: Sequence[Row]) -> None:
     ends.sort()
     places = spread([end for end, _ in ends], gap)
     for (end, i), place in zip(ends, places, strict=True):
-        ax.plot([1.03, 1.13], [end, place], color=_colour(i), linewidth=0.5, clip_on=False)
+        ax.plot([1.03, 1.13], [end, place], color=colour(i), linewidth=0.5, clip_on=False)
         label = textwrap.shorten(rows[i].label, 30, placeholder=" …")
         ax.text(1.16, place, label, va="center", fontsize=6)
     ax.set_xlim(-0.08, 2.5)
@@ -232,15 +195,3 @@ def _drift(ax: Axes, rows: Sequence[Row]) -> None:
     ax.spines["bottom"].set_bounds(0, 1)
     ax.set_title("C  Drift: mask IoU per frame", fontweight="bold")
     ax.set_ylabel("IoU, percent")
-
-
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Sorted positions moved as little as needed to be ``gap`` apart, each pile centred."""
-    piles: list[tuple[float, int]] = []
-    for value in values:
-        centre, size = value, 1
-        while piles and centre - piles[-1][0] < gap * (size + piles[-1][1]) / 2:
-            below, n = piles.pop()
-            centre, size = (centre * size + below * n) / (size + n), size + n
-        piles.append((centre, size))
-    return [c + gap * (k - (n - 1) / 2) for c, n in piles for k in range(n)]

@@ -1,9 +1,9 @@
-"""Write a report: Markdown, CSV, LaTeX and figures; and the same table for a terminal."""
+"""Write a report: Markdown, CSV, LaTeX, HTML, figures; and the same table for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from videomt_bench.files import replacing
-from videomt_bench.report.breakdown_figure import breakdown_figure
 from videomt_bench.report.display import Cell, Column, Display
-from videomt_bench.report.figure import FORMATS, figure_bytes
+from videomt_bench.report.figure_files import digest_of, figure_files
+from videomt_bench.report.figures import ReportFigure, report_figures
 from videomt_bench.report.latex import latex_table
-from videomt_bench.report.rows import slug_of
+from videomt_bench.report.page import PageFigure, html_page, page_figure
 from videomt_bench.report.statistics import DRAWS
 from videomt_bench.report.table import ReportTable, build_tables
 
@@ -40,17 +40,17 @@ TERMINAL = {
 def write_report(
     results: Path, out: Path, experiment: Mapping[str, Any], draws: int = DRAWS
 ) -> list[Path]:
-    """Write ``<name>.md``, ``.csv``, ``.tex`` and figures as pdf, svg and png below ``out``.
+    """Write ``<name>.md``, ``.csv``, ``.tex``, ``.html`` and figures as pdf, svg, png in ``out``.
 
-    ``-figure`` shows results; ``-cost``, one for each size of encoder, the cost by component.
-
-    With several dataset settings the three texts hold one table per setting, and each setting has
-    a figure of its own, ``<name>-<setting>-figure``. Equal records give equal bytes.
+    With several dataset settings the four texts hold one table per setting, and each setting has
+    figures of its own, ``<name>-<setting>-<kind>``. The page holds its figures itself. Equal
+    records give equal bytes.
 
     Args:
         results: the folder that holds ``records``.
         out: made if it is not there.
-        experiment: see :func:`videomt_bench.report.table.build_tables`.
+        experiment: see :func:`videomt_bench.report.table.build_tables`, and for its ``figures``
+            :func:`videomt_bench.report.figures.report_figures`.
         draws: of the bootstrap.
 
     Returns:
@@ -59,47 +59,60 @@ def write_report(
     Raises:
         BenchError: no results, a malformed experiment, or ``out`` cannot be written.
     """
-    tables = build_tables(results, experiment, draws=draws)
-    return write_tables(tables, out, str(experiment["name"]))
+    return write_tables(build_tables(results, experiment, draws=draws), out, experiment, results)
 
 
-def write_tables(tables: Sequence[ReportTable], out: Path, name: str) -> list[Path]:
-    """Write tables that are built already; see :func:`write_report`."""
+def write_tables(
+    tables: Sequence[ReportTable],
+    out: Path,
+    experiment: Mapping[str, Any],
+    results: Path | None = None,
+) -> list[Path]:
+    """Write tables that are built already; see :func:`write_report`.
+
+    Without ``results`` there are no curves of training.
+    """
+    name = str(experiment["name"])
+    unused = dict.fromkeys(problem for table in tables for problem in table.problems)
+    problems = [f"{problem.file}: {problem.reason}" for problem in unused]
+    figures = [report_figures(table, experiment, results) for table in tables]
+    pictures: dict[str, bytes] = {}
+    old_page = _old(out / f"{name}.html")
+    drawn = [_drawn(found, out, old_page, pictures) for found in figures]
     csv = pd.concat([table.tidy for table in tables]).to_csv(index=False, lineterminator="\n")
+    texts = [markdown(table, found) for table, found in zip(tables, figures, strict=True)]
     files = {
-        f"{name}.md": "\n".join(markdown(table) for table in tables).encode(),
-        f"{name}.csv": csv.encode(),
-        f"{name}.tex": "\n".join(latex_table(table) for table in tables).encode(),
+        f"{name}.md": _bytes("\n".join(texts)),
+        f"{name}.csv": _bytes(csv),
+        f"{name}.tex": _bytes("\n".join(map(latex_table, tables))),
+        f"{name}.html": _bytes(html_page(tables, experiment, drawn, problems)),
     }
-    for table in tables:
-        files |= {
-            f"{figure}.{extension}": content(extension)
-            for figure, content in _figures(table).items()
-            for extension in FORMATS
-        }
-    return [_write(out / file, content) for file, content in files.items()]
+    return [_write(out / file, content) for file, content in {**files, **pictures}.items()]
 
 
-def _figures(table: ReportTable) -> dict[str, Callable[[str], bytes]]:
-    """Name -> what draws it: results where there are any, and the costs by component."""
-    figures: dict[str, Callable[[str], bytes]] = {}
-    costs = _costs_by_size(table)
-    if any(row.ap for row in table.rows) or not costs:
-        figures[f"{table.name}-figure"] = partial(figure_bytes, table)
-    for size, bars in costs.items():
-        slug = "-".join(part for part in (table.name, "cost", slug_of(size)) if part)
-        figures[slug] = partial(breakdown_figure, bars)
-    return figures
+def _drawn(
+    figures: Sequence[ReportFigure], out: Path, old_page: str, pictures: dict[str, bytes]
+) -> list[PageFigure]:
+    """Figures for the page; their files go to ``pictures``."""
+    drawn = []
+    for figure in figures:
+        shown = page_figure(figure)
+        made = figure_files(figure.draw, shown.picture, out / figure.name, old_page)
+        pictures |= {f"{figure.name}.{kind}": content for kind, content in made.items()}
+        drawn.append(replace(shown, files=digest_of(shown.picture, made)))
+    return drawn
 
 
-def _costs_by_size(table: ReportTable) -> dict[str, dict[str, Any]]:
-    """Size of the encoder -> label of a row -> its cost, where components were measured."""
-    sizes: dict[str, dict[str, Any]] = {}
-    for row in table.rows:
-        costs = [r.cost for r in row.records if r.cost and r.cost.get("components")]
-        if costs:
-            sizes.setdefault(row.size, {})[row.label] = costs[0]
-    return sizes
+def _old(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, with a question mark for what it cannot hold: half a character from a record."""
+    return text.encode("utf-8", "replace")
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -108,8 +121,8 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def markdown(table: ReportTable) -> str:
-    """A table with its caption, notes and figure as Markdown."""
+def markdown(table: ReportTable, figures: Sequence[ReportFigure] = ()) -> str:
+    """A table with its caption, notes and figures as Markdown."""
     notes = [f"- <sup>{mark}</sup> {_escape(text)}" for mark, text in table.notes]
     remarks = [f"- {_escape(remark)}" for remark in (*table.remarks, *table.provenance)]
     parts = [
@@ -117,7 +130,7 @@ def markdown(table: ReportTable) -> str:
         [_escape(table.caption)],
         _markdown_table(table.main),
         _markdown_table(table.detail) if len(table.detail.columns) > 1 else [],
-        [f"![{_escape(table.title)}]({figure}.png)" for figure in _figures(table)],
+        [f"![{_escape(figure.caption)}]({figure.name}.png)" for figure in figures],
         notes,
         remarks,
         ["### Problems"] if table.problems else [],

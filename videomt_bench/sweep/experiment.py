@@ -64,6 +64,8 @@ class Experiment:
     planned_encoders: tuple[str, ...] = ()
     planned_datasets: dict[str, Any] = field(default_factory=dict)
     """Name -> what is needed for it that is not there."""
+    figures: tuple[str, ...] = ()
+    """The kinds of figures of its report, in order; without any, all that have data."""
     name: str = ""
 
     def __post_init__(self) -> None:

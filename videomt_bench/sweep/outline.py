@@ -64,6 +64,7 @@ def outline(name: str, settings: Settings) -> dict[str, Any]:
         "title": settings["title"],
         "published": settings.get("published"),
         "caption": settings.get("caption") or "",
+        "figures": list(settings.get("figures") or ()),
         "rows": [row for i, row in enumerate(rows) if row not in rows[:i]],
         "datasets": [dataset for dataset, _ in places],
     }

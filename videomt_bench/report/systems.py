@@ -1,0 +1,58 @@
+"""The systems of the published tables: their names, and how each carries identities in time."""
+
+from __future__ import annotations
+
+TRACKER = "segmenter + tracker"
+FRAMES = "frame by frame"
+QUERIES = "queries carried on"
+OTHER = "other"
+FAMILIES = (TRACKER, FRAMES, QUERIES, OTHER)
+
+_SYSTEMS = {
+    TRACKER: {
+        "step0_cavis": "CAVIS",
+        "step0_cavis_lean": "CAVIS, lean",
+        "step1_eomt_segmenter": "EoMT + CAVIS",
+        "step1_eomt_segmenter_lean": "EoMT + CAVIS, lean",
+        "step2_no_context": "− context features",
+        "step3_no_reid": "− re-ID",
+        "dvis": "DVIS",
+        "dvis_plus": "DVIS++",
+        "dvis_daq": "DVIS-DAQ",
+        "eomt_dvis_plus": "EoMT + DVIS++",
+        "eomt_dvis_daq": "EoMT + DVIS-DAQ",
+        "lomm": "LOMM",
+    },
+    FRAMES: {
+        "minvis": "MinVIS",
+        "step4_frame_by_frame": "frame by frame",
+        "frame_by_frame_matched": "frame by frame, matched",
+    },
+    QUERIES: {
+        "step5_propagation": "query propagation",
+        "step6_videomt": "VidEoMT",
+        "trackformer": "TrackFormer-style",
+        "propagation_reset": "propagation with reset",
+        "nonobject_reset": "propagation with reset",
+        "mask2former_trackformer": "Mask2Former, TrackFormer-style",
+        "mask2former_fusion": "Mask2Former + query fusion",
+        "pmt": "PMT",
+        "lvmt": "LVMT",
+    },
+}
+
+
+def family_of(name: str) -> str:
+    """How a variant or published row carries identities; ``other`` for one not known here."""
+    return next((family for family, names in _SYSTEMS.items() if name in names), OTHER)
+
+
+def system_title(name: str) -> str:
+    """The name of a published row in words, without the number of its step."""
+    return next((names[name] for names in _SYSTEMS.values() if name in names), name)
+
+
+def row_title(variant: str, label: str) -> str:
+    """The label of a row; the name of a system where its variant has no title yet."""
+    rest = label.removeprefix(variant)
+    return label if rest == label else system_title(variant) + rest
