@@ -14,6 +14,7 @@ caption = (
     "mixes in as many pseudo-videos of COCO."
 )
 published = "vis"
+others = True
 planned_variants = ["dvis_plus", "dvis_daq", "step0_cavis"]
 variants = [*planned_variants, "step6_videomt"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"

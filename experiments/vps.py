@@ -8,6 +8,7 @@ _base_ = ["_base/video_720p.py", "_base/decoupled.py"]
 title = "Video panoptic segmentation"
 caption = "VIPSeg, ViT-L. All systems are tested at a short side of 720."
 published = "vps"
+others = True
 planned_variants = ["dvis_plus", "dvis_daq", "step0_cavis"]
 variants = [*planned_variants, "step6_videomt"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"

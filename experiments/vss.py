@@ -11,6 +11,7 @@ caption = (
     "the public configurations of VidEoMT for 40,000; here it is 20,000."
 )
 published = "vss"
+others = True
 planned_variants = ["dvis_plus"]
 variants = [*planned_variants, "step6_videomt"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"

@@ -6,7 +6,9 @@ import pytest
 
 from videomt_bench.errors import BenchError
 from videomt_bench.report import published
-from videomt_bench.report.published import COLUMNS, load_published, published_cells
+from videomt_bench.report.published import COLUMNS, load_published, other_rows, published_cells
+from videomt_bench.report.table import build_tables
+from videomt_bench.sweep.outline import load_outline
 
 
 def test_every_published_cell_has_value_unit_setting_and_source():
@@ -74,3 +76,28 @@ def test_a_damaged_table_is_an_error_with_its_name(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(published, "shipped", lambda folder: tmp_path)
     with pytest.raises(BenchError, match=r"bad\.csv"):
         load_published("bad")
+
+
+def test_other_rows_are_what_a_table_has_besides_on_the_same_data_sets():
+    table = load_published("vis")
+    known = [
+        published_cells(table, "step6_videomt", f"ViT-L, {e}, OVIS") for e in ("DINOv2", "DINOv3")
+    ]
+    found = {(row, encoder): cells for row, encoder, cells in other_rows("vis", known)}
+    assert {row for row, _ in found} == {
+        "minvis", "dvis", "dvis_plus", "dvis_daq", "step0_cavis", "lomm", "pmt", "lvmt"
+    }  # fmt: skip
+    assert found["lvmt", "DINOv3"]["AP"].text == "56.7"
+    assert found["minvis", "Swin-L"]["AP"].text == "39.4"
+    assert list(other_rows("vis", [])) == []
+
+
+def test_a_main_table_ends_with_the_systems_that_no_row_builds(tmp_path: Path):
+    outline = load_outline("vps")
+    (table,) = build_tables(tmp_path, outline)
+    rows = {row.label: row for row in table.rows}
+    assert rows["PMT, DINOv3"].published["VPQ"].text == "55.5"
+    assert rows["PMT, DINOv3"].missing() == "not run: no row of the experiment builds this system"
+    assert rows["DVIS++, DINOv2"].missing() == "not run: the variant does not exist yet"
+    without = build_tables(tmp_path, {**outline, "others": False})[0].rows
+    assert "PMT, DINOv3" not in {row.label for row in without}

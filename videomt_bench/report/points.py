@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from videomt_bench.report.printable import printable
 from videomt_bench.report.protocol import cost_cell, most_frequent, words
-from videomt_bench.report.published import PublishedCell, load_published, published_cells
+from videomt_bench.report.published import PublishedCell, dataset_of, other_rows
 from videomt_bench.report.rows import Row
 from videomt_bench.report.statistics import Interval
-from videomt_bench.report.systems import family_of, system_title
+from videomt_bench.report.systems import family_of, system_label
 
 MEASURED = "measured"
 PUBLISHED = "published"
@@ -96,23 +96,14 @@ def published_points(rows: Sequence[Row]) -> list[Point]:
 
 def other_published_points(rows: Sequence[Row], table: str | None) -> list[Point]:
     """The rows of a published table on the same data set that are no row of this table."""
-    metrics, known = headlines(rows), [row.published for row in rows]
-    datasets = published_datasets(rows)
-    if table is None or not datasets:
+    if table is None:
         return []
-    lines = load_published(table)
-    lines = lines[[s.rpartition(", ")[2] in datasets for s in lines["setting"]]]
-    points = []
-    for name in dict.fromkeys(lines["row"]):
-        settings = dict.fromkeys(lines.loc[lines["row"] == name, "setting"])
-        for setting in settings:
-            cells = published_cells(lines, name, setting)
-            encoder = setting.split(", ")[-2] if ", " in setting else ""
-            label = f"{system_title(name)}, {encoder}" if encoder else system_title(name)
-            point = _published(name, label, "", cells, metrics)
-            if point is not None and cells not in known:
-                points.append(point)
-    return points
+    metrics = headlines(rows)
+    points = [
+        _published(name, system_label(name, encoder), "", cells, metrics)
+        for name, encoder, cells in other_rows(table, [row.published for row in rows])
+    ]
+    return [point for point in points if point is not None]
 
 
 def _published(
@@ -127,11 +118,6 @@ def _published(
         return None
     fps, params = (cells[m].value if m in cells else None for m in ("fps", "params"))
     return Point(PUBLISHED, variant, label, size, accuracy, {}, fps, params)
-
-
-def dataset_of(cell: PublishedCell) -> str:
-    """The data set in a published setting: the last of its parts."""
-    return cell.setting.rpartition(", ")[2]
 
 
 def same_dataset(rows: Sequence[Row]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -74,3 +74,26 @@ def published_cells(
         )
         for line in lines.itertuples(index=False)
     }
+
+
+def dataset_of(cell: PublishedCell) -> str:
+    """The data set in a published setting: the last of its parts."""
+    return cell.setting.rpartition(", ")[2]
+
+
+def other_rows(
+    name: str, known: Collection[Mapping[str, PublishedCell]]
+) -> Iterator[tuple[str, str, Mapping[str, PublishedCell]]]:
+    """Row, encoder and cells of what a published table has besides ``known`` on its data sets.
+
+    Raises:
+        BenchError: see :func:`load_published`.
+    """
+    datasets = {dataset_of(cell) for cells in known for cell in cells.values()}
+    table = load_published(name)
+    for row, setting in dict.fromkeys(zip(table["row"], table["setting"], strict=True)):
+        encoder, _, dataset = setting.rpartition(", ")
+        if dataset in datasets:
+            cells = published_cells(table, row, setting)
+            if cells not in known:
+                yield row, encoder.rpartition(", ")[2], cells

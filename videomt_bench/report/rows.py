@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.published import PublishedCell, load_published, published_cells
+from videomt_bench.report.published import (
+    PublishedCell,
+    load_published,
+    other_rows,
+    published_cells,
+)
 from videomt_bench.report.records import (
     PREFERRED,
     Group,
@@ -21,6 +26,7 @@ from videomt_bench.report.records import (
 )
 from videomt_bench.report.statistics import Estimate
 from videomt_bench.report.stored import Drawn, StoredRuns
+from videomt_bench.report.systems import row_title, system_label
 from videomt_bench.runs.record import Record
 
 STATE_WORDS = {
@@ -33,6 +39,7 @@ STATE_WORDS = {
     "preempted": "preempted",
 }
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+ONLY_PUBLISHED = "no row of the experiment builds this system"
 TOLERANCE = 0.01
 """In percent: statistics that give another metric than the record are not those of the record."""
 
@@ -177,7 +184,7 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
         groups = [g for g in setting.groups if _belongs(g, entry)]
         size, reason = str(entry.get("size", "")), str(entry.get("reason", ""))
         if not groups:
-            variant, label = entry["variant"], entry["label"]
+            variant, label = entry["variant"], row_title(entry["variant"], entry["label"])
             rows.append(Row(variant, variant, label, None, {}, cells, (), size, reason))
         split = differing([group.spec for group in groups])
         for i, (group, leaves) in enumerate(zip(groups, split, strict=True), start=1):
@@ -187,7 +194,18 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
             estimates, problems = measured(group, stored)
             found = (group, estimates, cells, tuple(problems), size)
             rows.append(Row(key, entry["variant"], label, *found))
-    return rows
+    return rows + _only_published(experiment, rows)
+
+
+def _only_published(experiment: Mapping[str, Any], rows: Sequence[Row]) -> list[Row]:
+    """The systems of the published table that no row has, where the experiment asks for them."""
+    if not experiment.get("others"):
+        return []
+    found = other_rows(str(experiment["published"]), [row.published for row in rows])
+    return [
+        Row(name, name, system_label(name, encoder), None, {}, cells, reason=ONLY_PUBLISHED)
+        for name, encoder, cells in found
+    ]
 
 
 def _belongs(group: Group, entry: Mapping[str, Any]) -> bool:

@@ -52,6 +52,11 @@ def system_title(name: str) -> str:
     return next((names[name] for names in _SYSTEMS.values() if name in names), name)
 
 
+def system_label(name: str, encoder: str) -> str:
+    """The name of a published row with its encoder, if that is known."""
+    return f"{system_title(name)}, {encoder}" if encoder else system_title(name)
+
+
 def row_title(variant: str, label: str) -> str:
     """The label of a row; the name of a system where its variant has no title yet."""
     rest = label.removeprefix(variant)

@@ -66,6 +66,8 @@ class Experiment:
     """Name -> what is needed for it that is not there."""
     figures: tuple[str, ...] = ()
     """The kinds of figures of its report, in order; without any, all that have data."""
+    others: bool = False
+    """Whether its tables end with the other systems of the published table."""
     name: str = ""
 
     def __post_init__(self) -> None:

@@ -65,6 +65,7 @@ def outline(name: str, settings: Settings) -> dict[str, Any]:
         "published": settings.get("published"),
         "caption": settings.get("caption") or "",
         "figures": list(settings.get("figures") or ()),
+        "others": bool(settings.get("others")),
         "rows": [row for i, row in enumerate(rows) if row not in rows[:i]],
         "datasets": [dataset for dataset, _ in places],
     }
