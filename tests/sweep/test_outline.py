@@ -46,3 +46,10 @@ def test_a_file_without_rows_is_one_sentence(tmp_path: Path):
     (tmp_path / "odd.py").write_text("title = 'odd'\nvariants = ['x']\nencoders = [3]\n")
     with pytest.raises(BenchError, match="odd has no rows"):
         load_outline(str(tmp_path / "odd.py"))
+
+
+def test_every_row_names_its_encoder() -> None:
+    """Runs of another encoder in the same results folder are not of this table."""
+    assert {row["encoder"] for row in load_outline("propagation")["rows"]} == {
+        "vit_large_patch14_reg4_dinov2"
+    }

@@ -90,10 +90,10 @@ def _row(
     changes = _changes(settings, variant)
     size = dict((settings.get("sizes") or {}).get(encoder, {}))
     label = titles.get(variant, variant) + (f", {size['label']}" if size.get("label") else "")
-    row: dict[str, Any] = {"variant": variant, "label": label}
+    own = changes.get("encoders", {}).get(encoder, {}).get("name", encoder)
+    row: dict[str, Any] = {"variant": variant, "label": label, "encoder": own}
     if len(settings["encoders"]) > 1 or settings.get("sizes"):
-        own = changes.get("encoders", {}).get(encoder, {}).get("name", encoder)
-        row |= {"size": size.pop("label", encoder), "encoder": own, **size}
+        row |= {"size": size.pop("label", encoder), **size}
     if "published" in changes:
         row["published"] = changes["published"]
     if "{dataset}" in row.get("setting", ""):
