@@ -43,6 +43,13 @@ _SYSTEMS = {
         "s5": "S5",
         "pmt": "PMT",
         "lvmt": "LVMT",
+        "lvmt_size": "LVMT",
+        "pmt_gru": "PMT + GRU",
+        "pmt_gru_truncated": "PMT + GRU, truncated",
+        "videomt_size": "VidEoMT",
+        "videomt_gru": "VidEoMT + GRU",
+        "videomt_truncated": "VidEoMT, truncated",
+        "videomt_gru_truncated": "VidEoMT + GRU, truncated",
     },
 }
 
