@@ -122,9 +122,10 @@ def test_a_node_is_lost(sweep: Any, slurm: Any, node: str) -> None:
     """The controller queues the job again, which continues from its checkpoint."""
     sweep.submit()
     reached = sweep.wait_for_step(12)["step"]
-    process = sweep.owner()["pid"]
+    owner = sweep.owner()
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    _wait_for_end(process)  # this node lives: a second copy beside the first would be held back
+    # this node lives: SLURM holds a job back that would start while its first copy ends
+    _wait_for_end(str(owner["pid"]), f"slurmstepd: [{owner['job']}.")
     (row,) = sweep.rows()
     assert row.state == "waiting"
     assert sweep.checkpoint() > reached - INTERVAL - 1
@@ -224,13 +225,22 @@ def test_cancelled(sweep: Any, slurm: Any) -> None:
     assert sweep.is_as_unbroken()
 
 
-def _wait_for_end(process: int, seconds: float = 120) -> None:
-    """Wait until a process is gone."""
+def _wait_for_end(process: str, title: str, seconds: float = 120) -> None:
+    """Wait until a process is gone, and all others whose command line begins with ``title``."""
     end = time.monotonic() + seconds
-    while Path(f"/proc/{process}").exists():
+    while Path("/proc", process).exists() or any(
+        _command_line(entry).startswith(title) for entry in Path("/proc").iterdir()
+    ):
         assert time.monotonic() < end, f"process {process} goes on"
         time.sleep(0.1)
-    time.sleep(2)  # SLURM's own processes of the job
+    time.sleep(5)  # until the daemon has noticed
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _wait_for_record(sweep: Any, state: str, reason: str = "", seconds: float = 300) -> None:
