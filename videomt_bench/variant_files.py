@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -28,9 +29,14 @@ def variant_files() -> dict[str, Path]:
             raise BenchError(f"{FOLDERS_VARIABLE} names {str(folder)!r}, which is not a folder")
     files: dict[str, Path] = {}
     for folder in [shipped("variants"), *extra]:
-        found = {f.stem: f for f in sorted(folder.glob("*.py")) if not f.stem.startswith("_")}
-        files.update(found)
+        files.update(_files_in(folder, folder.stat().st_mtime_ns))
     return files
+
+
+@lru_cache
+def _files_in(folder: Path, changed: int) -> dict[str, Path]:
+    """The files of a folder as it was changed last."""
+    return {f.stem: f for f in sorted(folder.glob("*.py")) if not f.stem.startswith("_")}
 
 
 def variant_titles() -> dict[str, str]:

@@ -94,7 +94,16 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """The settings as JSON values, tuples as lists."""
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
+    return json.loads(to_text(settings))
+
+
+def to_text(settings: Any) -> str:
+    """The settings as JSON."""
+    return json.dumps(settings, default=_fields)
+
+
+def _fields(settings: Any) -> dict[str, Any]:
+    return {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
 
 
 def identity(settings: Any) -> Any:
@@ -104,11 +113,16 @@ def identity(settings: Any) -> Any:
     the default of a setting must never change; a new behaviour is a new value.
     """
     if dataclasses.is_dataclass(settings):
-        return {
-            f.name: identity(getattr(settings, f.name))
-            for f in dataclasses.fields(settings)
-            if f.metadata.get("affects_result", True) and not _at_default(f, settings)
-        }
+        # settings are frozen, and many runs share them
+        known = vars(settings).get("_identity")
+        if known is None:
+            known = {
+                f.name: identity(getattr(settings, f.name))
+                for f in dataclasses.fields(settings)
+                if f.metadata.get("affects_result", True) and not _at_default(f, settings)
+            }
+            vars(settings)["_identity"] = known
+        return known
     if isinstance(settings, (list, tuple)):
         return [identity(value) for value in settings]
     return settings

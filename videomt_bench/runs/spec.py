@@ -12,7 +12,7 @@ from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
 from videomt_bench.evaluation.stream import InferenceSettings
 from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
-from videomt_bench.runs.config import build, digest, to_dict
+from videomt_bench.runs.config import build, digest, to_text
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
 
 
@@ -129,7 +129,7 @@ class RunSpec:
 
     @cached_property
     def _text(self) -> str:
-        return json.dumps(to_dict(self))
+        return to_text(self)
 
     @staticmethod
     def from_json(data: Any, where: str = "run") -> RunSpec:
