@@ -18,7 +18,7 @@ def rows_of(results: Path, name: str) -> list[Row]:
 
 
 def test_27_rows_of_three_sizes_are_one_short_sentence():
-    (line,) = [r for r in remarks(rows_of(MEASURED / "ablation", "ablation")) if "differ" in r]
+    (line,) = [r for r in remarks(rows_of(MEASURED / "cost", "ablation")) if "differ" in r]
     assert len(line) < 700
     assert line.count("CAVIS") == 2, "both variants, without their sizes"
     first, second = line.removeprefix("The rows differ in settings. ").split(" The others: ")
