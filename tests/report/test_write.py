@@ -199,3 +199,14 @@ def test_the_room_never_imports_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("name", "metrics"), [("vps", ("VPQ", "STQ")), ("vss", ("mIoU", "mVC16"))])
+def test_the_terminal_table_has_the_metrics_of_its_task(
+    tmp_path: Path, name: str, metrics: tuple[str, str]
+):
+    (table,) = build_tables(tmp_path, load_experiment(name).rows())
+    file = io.StringIO()
+    Console(file=file, width=100).print(terminal_table(table))
+    for metric in metrics:
+        assert file.getvalue().count(metric) >= 2, "measured and published"

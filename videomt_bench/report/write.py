@@ -25,13 +25,20 @@ MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" f
 TERMINAL = {
     "label": "Row",
     "AP": "AP [95 %]",
-    "n_seeds": "Seeds",
+    "VPQ": "VPQ [95 %]",
+    "STQ": "STQ",
+    "mIoU": "mIoU [95 %]",
+    "mVC16": "mVC16",
     "recall_late": "Late",
     "recall_gap": "Gap",
     "params": "M",
     "gmacs": "GMACs",
     "fps_model": "FPS",
     "paper_AP": "AP",
+    "paper_VPQ": "VPQ",
+    "paper_STQ": "STQ",
+    "paper_mIoU": "mIoU",
+    "paper_mVC16": "mVC16",
     "paper_fps": "FPS",
 }
 """The columns of the terminal and their short titles."""
@@ -196,5 +203,6 @@ def _columns(display: Display) -> list[tuple[str, list[Cell]]]:
 
 
 def _terminal_cell(key: str, cell: Cell) -> Text:
-    text = Text(f"{cell.text} {cell.spread}".strip() if key == "AP" else cell.text)
+    spread = "95 %" in TERMINAL[key]
+    text = Text(f"{cell.text} {cell.spread}".strip() if spread else cell.text)
     return text.append(" " + ",".join(cell.marks), style="dim") if cell.marks else text
