@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from videomt_bench.cost import clock as clocks
-from videomt_bench.cost.clock import Setting, clone, fps, running
+from videomt_bench.cost.clock import Setting, fps, running
 from videomt_bench.errors import BenchError
+from videomt_bench.models.compiling import clone
 from videomt_bench.models.contracts import VideoState
 from videomt_bench.models.memories import QueryFusion
 from videomt_bench.models.variant import SlotSizes

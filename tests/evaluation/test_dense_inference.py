@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from videomt_bench.evaluation.panoptic_inference import PanopticSettings, panoptic_video
 from videomt_bench.evaluation.semantic_inference import semantic_video
-from videomt_bench.evaluation.stream import VideoOutputs
+from videomt_bench.evaluation.stream import Masks, VideoOutputs
 
 CLASSES, THINGS, QUERIES, FRAMES = 4, 2, 9, 3
 PADDED, INNER, SIZE = (24, 32), (20, 30), (25, 37)
@@ -26,8 +24,12 @@ def _outputs(seed: int, confident: float = 6.0) -> tuple[VideoOutputs, torch.Ten
     coarse = 3 * torch.randn(FRAMES, QUERIES, 3, 4, generator=generator)
     coarse = coarse - 7 + 10 * (coarse == coarse.amax(1, keepdim=True))
     masks = interpolate(coarse, (PADDED[0] // 4, PADDED[1] // 4), mode="bilinear")
-    frames: Iterator[torch.Tensor] = iter(masks[:, None])
-    return VideoOutputs(logits, frames, PADDED, INNER), logits[0], masks
+    return VideoOutputs(logits, _chosen(masks), PADDED, INNER), logits[0], masks
+
+
+def _chosen(masks: torch.Tensor) -> Masks:
+    """Masks (T, Q, h, w) of one video, as its outputs give them."""
+    return lambda queries: ([frame[queries[0]]] for frame in masks)
 
 
 def _probabilities(masks: torch.Tensor) -> torch.Tensor:
@@ -112,6 +114,6 @@ def test_a_query_must_win_four_fifths_of_its_mask(start: int, kept: bool) -> Non
     masks = torch.full((1, 2, 2, 40), -10.0)
     masks[0, 0, :, :20] = masks[0, 1, :, start:] = 10.0
     size = (8, 160)
-    outputs = VideoOutputs(logits, iter([masks]), size, size)
+    outputs = VideoOutputs(logits, _chosen(masks), size, size)
     found = panoptic_video(outputs, size, PanopticSettings(THINGS))
     assert sorted(found.labels.values()) == ([0, 1] if kept else [1])

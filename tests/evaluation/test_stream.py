@@ -52,10 +52,11 @@ def test_dropped_masks_are_computed_again_from_where_they_were(
         return window(self, start, state)
 
     monkeypatch.setattr(stream._Stream, "window", watched)
-    per_window = 3 * 6 * 10 * 13 * 4 / 2**20
+    # three frames of 6 query embeddings and 5 × 7 pixels of 96 channels, in float32
+    per_window = 3 * (6 + 5 * 7) * 96 * 4 / 2**20
     settings = replace(BASE, buffer_mib=1.5 * per_window)
     outputs = stream.run_videos(model.eval(), index.videos[:1], index.frames_root, settings)
-    assert len(list(outputs.masks)) == 7
+    assert len(list(outputs.masks([torch.arange(6)]))) == 7
     assert started == [0, 3, 6, 3, 6]
 
 
@@ -66,6 +67,31 @@ def test_windows_and_batches(change: dict[str, int], index: YTVISIndex) -> None:
     for a, b in zip(one, other, strict=True):
         assert (a.video_id, a.category_id) == (b.video_id, b.category_id)
         assert a.score == pytest.approx(b.score, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_deferred_masks_are_those_of_the_whole_model(
+    batch: int, index: YTVISIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only some queries, another number in each video, against all masks made at once."""
+    model = _model("step6_videomt").eval()
+    videos, settings = index.videos[:batch], replace(BASE, batch=batch)
+    queries = [torch.tensor(q, dtype=torch.long) for q in ([3, 0, 5], [], [2])][:batch]
+    deferred = stream.run_videos(model, videos, index.frames_root, settings)
+    assert model.defers_masks
+    found = [[x.clone() for x in frame] for frame in deferred.masks(queries)]
+    monkeypatch.setattr(type(model), "defers_masks", False)
+    whole = stream.run_videos(model, videos, index.frames_root, settings)
+    torch.testing.assert_close(deferred.class_logits, whole.class_logits, atol=1e-6, rtol=0)
+    for a, b in zip(found, whole.masks(queries), strict=True):
+        for x, y, kept in zip(a, b, queries, strict=True):
+            assert len(x) == len(kept)
+            torch.testing.assert_close(x, y, atol=1e-5, rtol=0)
+
+
+def test_what_reads_masks_is_given_them() -> None:
+    assert not _model("step1_eomt_segmenter").defers_masks
+    assert not _model("minvis").defers_masks
 
 
 def test_masks_have_the_size_of_the_video(index: YTVISIndex) -> None:

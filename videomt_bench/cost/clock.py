@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import mean, median
@@ -19,12 +19,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
-from torch.utils._pytree import tree_map
 
 from videomt_bench.cost.modes import evaluating
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models.contracts import FrameOutput, State, VideoState
+from videomt_bench.models.compiling import (
+    COMPILE_ERRORS,
+    COMPILE_MODES,
+    clone,
+    not_compiled,
+    strict_compiler,
+)
+from videomt_bench.models.contracts import FrameOutput, VideoState
 from videomt_bench.models.video import VideoSegmenter
 
 CLOCKS = {
@@ -33,12 +38,6 @@ CLOCKS = {
     "masks at source size, copy back",
 }
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
-
-_COMPILE_ERRORS = (
-    TorchDynamoException,
-    *filter(None, [getattr(torch._dynamo.exc, "FailOnRecompileLimitHit", None)]),
-)
 
 Step = Callable[[Tensor, VideoState], tuple[FrameOutput, VideoState]]
 Load = Callable[[int], Tensor]
@@ -205,21 +204,11 @@ def running(model: VideoSegmenter, setting: Setting) -> Iterator[Stream]:
     autocast = nullcontext() if dtype is None else torch.autocast(kind, dtype)
     model.to(setting.device)
     try:
-        with evaluating(model), torch.no_grad(), autocast, _strict_compiler():
+        with evaluating(model), torch.no_grad(), autocast, strict_compiler():
             step = _compiled(model, setting) if setting.compile_mode else model.step
             yield Stream(model, step, setting)
-    except _COMPILE_ERRORS as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BenchError(f"compile mode {setting.compile_mode!r} failed: {reason}") from error
-
-
-@contextmanager
-def _strict_compiler() -> Iterator[None]:
-    """No failed or abandoned compilation runs eagerly instead."""
-    strict = {"suppress_errors": False, "fail_on_recompile_limit_hit": True}
-    known: dict[str, Any] = {k: v for k, v in strict.items() if hasattr(torch._dynamo.config, k)}
-    with torch._dynamo.config.patch(known):
-        yield
+    except COMPILE_ERRORS as error:
+        raise not_compiled(setting.compile_mode, error) from error
 
 
 def _compiled(model: VideoSegmenter, setting: Setting) -> Step:
@@ -236,13 +225,6 @@ def _compiled(model: VideoSegmenter, setting: Setting) -> Step:
         return output, clone(state)
 
     return with_own_state
-
-
-def clone(state: State) -> State:
-    """The same state in memory of its own."""
-    if is_dataclass(state) and not isinstance(state, type):
-        return replace(state, **{f.name: clone(getattr(state, f.name)) for f in fields(state)})
-    return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, state)
 
 
 def _compilations() -> int:

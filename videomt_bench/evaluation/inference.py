@@ -61,10 +61,10 @@ def _tubes(
     """For each video the masks of every query among its best pairs, frame after frame."""
     queries = [pairs.queries.unique() for pairs in best]
     tubes: list[dict[int, list[Rle]]] = [{q: [] for q in kept.tolist()} for kept in queries]
-    for frame in outputs.masks:
+    for frame in outputs.masks(queries):
         for logits, kept, tube in zip(frame, queries, tubes, strict=True):
-            masks = resize_logits(logits[None, kept], outputs.padded, outputs.inner, size)[0] > 0
-            for query, code in zip(kept.tolist(), _encode(masks), strict=True):
+            masks = resize_logits(logits[None], outputs.padded, outputs.inner, size)[0] > 0
+            for query, code in zip(kept.tolist(), _encode(masks.cpu()), strict=True):
                 tube[query].append(code)
     return tubes
 

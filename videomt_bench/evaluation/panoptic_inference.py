@@ -49,20 +49,19 @@ def panoptic_video(
     """
     kept = confident_queries(outputs.class_logits[0], settings.class_threshold)
     count = len(kept.queries)
+    if not count:
+        empty = np.zeros(size, np.uint16)
+        return PanopticVideo({}, (empty for _ in outputs.masks([kept.queries])))
     areas = torch.zeros(3, count, dtype=torch.long)
     maps: list[bytes] = []
-    for frame in outputs.masks:
-        if not count:
-            maps.append(_pack(np.zeros(size, np.uint16)))
-            continue
-        logits = frame[:, kept.queries]
-        masks = resize_probabilities(logits, outputs.padded, outputs.inner, size)[0]
-        best, inside = winners(masks, kept.scores, settings.mask_threshold)
+    for (logits,) in outputs.masks([kept.queries]):
+        masks = resize_probabilities(logits[None], outputs.padded, outputs.inner, size)[0]
+        best, inside = winners(masks, kept.scores.to(masks.device), settings.mask_threshold)
         own = inside.gather(0, best[None])[0]
         won = best.flatten().bincount(minlength=count)
         both = best[own].bincount(minlength=count)
-        areas += torch.stack([won, inside.flatten(1).sum(1), both])
-        maps.append(_pack(torch.where(own, best + 1, 0).numpy().astype(np.uint16)))
+        areas += torch.stack([won, inside.flatten(1).sum(1), both]).cpu()
+        maps.append(_pack(torch.where(own, best + 1, 0).cpu().numpy().astype(np.uint16)))
     table, labels = _segments(kept, areas, settings)
     return PanopticVideo(labels, (table[_unpack(data, size)] for data in maps))
 

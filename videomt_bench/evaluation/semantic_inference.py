@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from videomt_bench.evaluation.stream import VideoOutputs
 from videomt_bench.models.postprocess import class_map, resize_probabilities
@@ -18,6 +19,6 @@ def semantic_video(outputs: VideoOutputs, size: tuple[int, int]) -> Iterator[np.
         size: height and width of the result.
     """
     logits = outputs.class_logits[0]
-    for frame in outputs.masks:
-        masks = resize_probabilities(frame, outputs.padded, outputs.inner, size)[0]
-        yield class_map(masks, logits).numpy().astype(np.uint8)
+    for (frame,) in outputs.masks([torch.arange(len(logits))]):
+        masks = resize_probabilities(frame[None], outputs.padded, outputs.inner, size)[0]
+        yield class_map(masks, logits.to(masks.device)).cpu().numpy().astype(np.uint8)

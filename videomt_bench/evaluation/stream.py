@@ -1,25 +1,28 @@
 """Whole videos through a model in memory that does not grow with their length.
 
-What a task keeps of a video depends on its mean class logits, which are known only at its end.
-Mask logits are held up to a budget; those of later frames are dropped and computed again from the
-state that the stream had there, so every number is the one of holding them all.
+What a task keeps of a video depends on its mean class logits, which are known only at its end. So
+what masks are made of is held until then, up to a budget; that of later frames is dropped and
+computed again from the state that the stream had there, and every number is the one of holding it
+all. Where nothing else needs masks, only those of the queries that a task keeps are ever made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from videomt_bench.data.augment import test_size
 from videomt_bench.data.clips import load_video_frames, normalize
 from videomt_bench.data.frames import FrameFiles
-from videomt_bench.models import ClipOutput, VideoSegmenter, VideoState
+from videomt_bench.models import ClipOutput, DefersMasks, VideoSegmenter, VideoState
 
 Files = TypeVar("Files", bound=FrameFiles)
 
@@ -31,8 +34,9 @@ class InferenceSettings:
     """How videos are read and ranked.
 
     ``short_side`` None keeps the source size; frames are padded to multiples of ``divisor``.
-    ``window`` frames enter at once, ``batch`` videos of one size and length run side by side, and
-    ``buffer_mib`` of mask logits are held; none of the three changes a result.
+    ``window`` frames enter at once, ``batch`` videos of one size and length run side by side,
+    ``buffer_mib`` of memory of the device hold what masks are made of, and ``compile`` is a mode of
+    ``torch.compile``; none of the four changes a result.
     """
 
     short_side: int | None = 448
@@ -43,6 +47,10 @@ class InferenceSettings:
     window: int = field(default=3, metadata=_OFF)
     batch: int = field(default=1, metadata=_OFF)
     buffer_mib: int = field(default=2048, metadata=_OFF)
+    compile: str | None = field(default=None, metadata=_OFF)
+
+
+Masks = Callable[[Sequence[Tensor]], Iterator[list[Tensor]]]
 
 
 @dataclass
@@ -50,9 +58,10 @@ class VideoOutputs:
     """What a task sees of B videos of one shape."""
 
     class_logits: Tensor
-    """(B, Q, C+1), the mean over the frames."""
-    masks: Iterator[Tensor]
-    """Mask logits (B, Q, h, w) of one frame after the other, on the CPU in float32."""
+    """(B, Q, C+1), the mean over the frames, on the CPU."""
+    masks: Masks
+    """The queries (K,) to keep of each video -> frame after frame, for each video their mask
+    logits (K, h, w) in float32, on the device of the model. They can be read once."""
     padded: tuple[int, int]
     inner: tuple[int, int]
     """Input height and width with and without padding."""
@@ -84,23 +93,24 @@ def run_videos(
     budget = settings.buffer_mib * 2**20
     total: Tensor | None = None
     state: VideoState | None = None
-    held: list[Tensor] = []
+    held: list[_Held] = []
     dropped: tuple[int, VideoState | None] | None = None
     for start in range(0, length, settings.window):
         output, following = stream.window(start, state)
         logits = output.class_logits.float().sum(1)
         total = logits if total is None else total + logits
-        masks = output.mask_logits.float().cpu()
-        budget -= masks.nbytes
+        kept = _Held.of(output)
+        budget -= kept.nbytes
         if dropped is None and budget < 0:
             dropped = start, state
         if dropped is None:
-            held.append(masks)
+            held.append(kept)
         state = following
     assert total is not None
     divisor = settings.divisor
     padded = (inner[0] + -inner[0] % divisor, inner[1] + -inner[1] % divisor)
-    return VideoOutputs((total / length).cpu(), stream.masks(held, dropped), padded, inner)
+    masks = partial(stream.masks, held, dropped)
+    return VideoOutputs((total / length).cpu(), masks, padded, inner)
 
 
 def network_size(video: FrameFiles, settings: InferenceSettings) -> tuple[int, int]:
@@ -114,6 +124,25 @@ def pad_to_multiple(frames: Tensor, divisor: int) -> Tensor:
     """Zero-pad frames (..., H, W) at the right and at the bottom."""
     height, width = frames.shape[-2:]
     return torch.nn.functional.pad(frames, (0, -width % divisor, 0, -height % divisor))
+
+
+@dataclass
+class _Held:
+    """What the masks of a window are made of: logits, or embeddings and pixels."""
+
+    logits: Tensor
+    embeddings: Tensor | None = None
+    pixels: Tensor | None = None
+
+    @staticmethod
+    def of(output: ClipOutput) -> _Held:
+        if output.pixels is None:
+            return _Held(output.mask_logits)
+        return _Held(output.mask_logits, output.embeddings, output.pixels)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(x.nbytes for x in (self.logits, self.embeddings, self.pixels) if x is not None)
 
 
 @dataclass
@@ -131,22 +160,49 @@ class _Stream:
         clips = [
             normalize(load_video_frames(v, self.root, indices, self.size)) for v in self.videos
         ]
-        device = next(self.model.parameters()).device
-        frames = pad_to_multiple(torch.stack(clips), self.settings.divisor).to(device)
-        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.settings.precision)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            return self.model(frames, state)
+        frames = pad_to_multiple(torch.stack(clips), self.settings.divisor).to(self.device)
+        with self._autocast():
+            return self.model(frames, state, masks=not self.model.defers_masks)
 
+    @torch.no_grad()
     def masks(
-        self, held: list[Tensor], dropped: tuple[int, VideoState | None] | None
-    ) -> Iterator[Tensor]:
-        """Frame after frame: what was held, then what is computed again from a state."""
+        self,
+        held: list[_Held],
+        dropped: tuple[int, VideoState | None] | None,
+        queries: Sequence[Tensor],
+    ) -> Iterator[list[Tensor]]:
+        """Frame after frame: from what was held, then from what is computed again from a state."""
+        chosen = [q.to(self.device) for q in queries]
         while held:
-            yield from held.pop(0).unbind(1)
+            yield from self._frames(held.pop(0), chosen)
         if dropped is None:
             return
         first, state = dropped
         for start in range(first, len(self.videos[0].file_names), self.settings.window):
-            with torch.no_grad():
-                output, state = self.window(start, state)
-            yield from output.mask_logits.float().cpu().unbind(1)
+            output, state = self.window(start, state)
+            yield from self._frames(_Held.of(output), chosen)
+
+    def _frames(self, held: _Held, queries: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        for t in range(held.logits.shape[1]):
+            if held.embeddings is None or held.pixels is None or not any(map(len, queries)):
+                masks = [held.logits[b, t, kept] for b, kept in enumerate(queries)]
+            else:
+                masks = self._made(held.embeddings[:, t], held.pixels[:, t], queries)
+            yield [x.float() for x in masks]
+
+    def _made(self, embeddings: Tensor, pixels: Tensor, queries: Sequence[Tensor]) -> list[Tensor]:
+        """The masks of some queries of each video in one frame; all videos in one batch."""
+        assert isinstance(self.model.segmenter, DefersMasks)
+        chosen = pad_sequence(list(queries), batch_first=True)
+        embeddings = embeddings.gather(1, chosen[..., None].expand(-1, -1, embeddings.shape[2]))
+        with self._autocast():
+            masks = self.model.segmenter.masks(embeddings, pixels)
+        return [x[: len(kept)] for x, kept in zip(masks, queries, strict=True)]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _autocast(self) -> torch.autocast:
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.settings.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)

@@ -22,6 +22,7 @@ from videomt_bench.evaluation.stream import InferenceSettings, run_videos
 from videomt_bench.evaluation.writers import PanopticWriter, SemanticWriter
 from videomt_bench.evaluation.ytvis_files import write_predictions
 from videomt_bench.models import VideoSegmenter
+from videomt_bench.models.compiling import CompiledVideo
 
 Report = Callable[[int, int], None]
 RESULT_FILE = "results.json"
@@ -48,6 +49,8 @@ def predict(
         settings: how videos are read and ranked.
         report: receives (videos done, of how many).
     """
+    if settings.compile is not None:
+        model = CompiledVideo(model, settings.compile)
     model.eval()
     if isinstance(index, YTVISIndex):
         file = folder / RESULT_FILE

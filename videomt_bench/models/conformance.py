@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from videomt_bench.models.contracts import ClipOutput
+from videomt_bench.models.contracts import ClipOutput, DefersMasks
 from videomt_bench.models.encoders import EncoderSpec
 from videomt_bench.models.variant import ModelSpec, Variant
 from videomt_bench.models.video import VideoSegmenter
@@ -36,6 +36,7 @@ def check_variant(variant: Variant) -> list[Check]:
         ("determinism", _determinism),
         ("streaming equals clip", _streaming),
         ("batch independence", _independence),
+        ("deferred masks equal masks", _deferred),
         ("state size is constant", _state_size),
         ("gradients reach every parameter", _gradients),
         ("detach cuts the graph", _detach),
@@ -113,6 +114,19 @@ def _independence(model: VideoSegmenter) -> str:
         torch.cat([x.embeddings for x in single]),
     )
     return _close(_difference(both, alone), "let no operation mix the streams of a batch")
+
+
+def _deferred(model: VideoSegmenter) -> str:
+    segmenter = model.segmenter
+    if not (model.defers_masks and isinstance(segmenter, DefersMasks)):
+        return "masks are not deferred: they are read on the way"
+    whole = _run(model, _clip())
+    with torch.no_grad():
+        later, _ = model(_clip(), masks=False)
+        masks = [segmenter.masks(later.embeddings[:, t], later.pixels[:, t]) for t in range(FRAMES)]
+    found = replace(whole, class_logits=later.class_logits, mask_logits=torch.stack(masks, 1))
+    mend = "set reads_masks = True where a memory or tracker looks at masks"
+    return _close(_difference(whole, found), mend)
 
 
 def _state_size(model: VideoSegmenter) -> str:

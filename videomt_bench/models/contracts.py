@@ -52,6 +52,8 @@ class FrameOutput(Prediction):
     """Predictions before each of the last blocks, in training only (deep supervision)."""
     mask_features: Tensor | None = None
     """The map (B, D, h, w) whose inner product with the mask embeddings gives the mask logits."""
+    pixels: Tensor | None = None
+    """What ``DefersMasks.masks`` needs of this frame (B, h, w, D), where masks are deferred."""
     identity: Tensor | None = None
     """Re-identification embeddings (B, Q, E) of a tracker that has them, in segmenter order."""
     reference: Tensor | None = None
@@ -71,7 +73,7 @@ class FrameOutput(Prediction):
         return replace(
             self,
             class_logits=take(self.class_logits),
-            mask_logits=take(self.mask_logits),
+            mask_logits=self.mask_logits if self.pixels is not None else take(self.mask_logits),
             queries=take(self.queries),
             embeddings=take(self.embeddings),
             intermediate=tuple(
@@ -97,6 +99,8 @@ class ClipOutput(ClipPrediction):
     intermediate: tuple[ClipPrediction, ...] = ()
     mask_features: Tensor | None = None
     """(B, T, D, h, w), where there are identities to learn, otherwise None."""
+    pixels: Tensor | None = None
+    """(B, T, h, w, D), where masks are deferred."""
     identity: Tensor | None = None
     reference: Tensor | None = None
     order: Tensor | None = None
@@ -124,6 +128,7 @@ class ClipOutput(ClipPrediction):
             embeddings=torch.stack([o.embeddings for o in outputs], 1),
             intermediate=tuple(ClipPrediction(*along_time(layer)) for layer in layers),
             mask_features=None if identity is None else optional("mask_features"),
+            pixels=optional("pixels"),
             identity=identity,
             reference=optional("reference"),
             order=optional("order"),
@@ -161,8 +166,26 @@ class FrameSegmenter(nn.Module, ABC):
         """Set masked attention for a training progress in 0..1, where a segmenter anneals it."""
 
 
+class DefersMasks(ABC):
+    """A segmenter whose masks can be made later, of the queries that turn out to be results.
+
+    The score of a query is known at the end of a video only, and few queries have one that counts.
+    """
+
+    @abstractmethod
+    def decode_classes(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
+        """As ``decode`` in evaluation, with ``pixels`` and with no mask logits: (B, 0, h, w)."""
+
+    @abstractmethod
+    def masks(self, embeddings: Tensor, pixels: Tensor) -> Tensor:
+        """Embeddings (N, K, D) of N frames and their pixels -> mask logits (N, K, ., .)."""
+
+
 class QueryMemory(nn.Module, ABC):
     """Decides which queries enter a frame."""
+
+    reads_masks = True
+    """Whether ``update`` looks at mask logits or mask features; False lets masks be deferred."""
 
     @abstractmethod
     def init_state(self, batch: int) -> State:
@@ -186,6 +209,8 @@ class Tracker(nn.Module, ABC):
 
     dim: int | None = None
     """Width of the queries that it gives; None: the segmenter's."""
+    reads_masks = True
+    """Whether ``track`` looks at mask logits or mask features; False lets masks be deferred."""
 
     @abstractmethod
     def init_state(self, batch: int) -> State:

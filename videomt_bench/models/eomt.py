@@ -10,7 +10,13 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from videomt_bench.models.contracts import FrameFeatures, FrameOutput, FrameSegmenter, Prediction
+from videomt_bench.models.contracts import (
+    DefersMasks,
+    FrameFeatures,
+    FrameOutput,
+    FrameSegmenter,
+    Prediction,
+)
 from videomt_bench.models.encoders import ViTEncoder, build_encoder
 from videomt_bench.models.heads import MaskProduct
 from videomt_bench.models.variant import ModelSpec
@@ -29,7 +35,7 @@ class ScaleBlock(nn.Module):
         return self.norm(self.conv2(nn.functional.gelu(self.conv1(x))))
 
 
-class EoMT(FrameSegmenter):
+class EoMT(FrameSegmenter, DefersMasks):
     """The segmenter of steps 1 to 6.
 
     Args:
@@ -59,6 +65,8 @@ class EoMT(FrameSegmenter):
         self.mask_product = MaskProduct()
         doublings = max(1, int(math.log2(encoder.patch_size)) - 2)
         self.upscale = nn.Sequential(*(ScaleBlock(dim) for _ in range(doublings)))
+        # tokens are channels-last as they come
+        self.upscale.to(memory_format=torch.channels_last)
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> EoMT:
@@ -97,6 +105,25 @@ class EoMT(FrameSegmenter):
             mask_features=mask_features,
         )
 
+    def decode_classes(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
+        grid = (features.size[0] // self.stride, features.size[1] // self.stride)
+        count = queries.shape[1]
+        tokens = features.maps["tokens"]
+        x = self.encoder.joint_blocks(torch.cat([queries.to(tokens.dtype), tokens], dim=1))
+        normed = self.encoder.norm(x)
+        embeddings, pixels = normed[:, :count], self._map(normed, count, grid)
+        return FrameOutput(
+            self.class_head(embeddings),
+            pixels[:, :0],
+            queries=x[:, :count],
+            embeddings=embeddings,
+            pixels=pixels.permute(0, 2, 3, 1),
+        )
+
+    def masks(self, embeddings: Tensor, pixels: Tensor) -> Tensor:
+        features = self.upscale(pixels.permute(0, 3, 1, 2))
+        return self.mask_product(self.mask_head(embeddings), features)
+
     def anneal_masks(self, progress: float) -> None:
         """Set the masking probability of each joint block for training progress in 0..1.
 
@@ -110,10 +137,15 @@ class EoMT(FrameSegmenter):
             self.mask_probability[i] = (1 - done) ** 0.9
 
     def _predict(self, x: Tensor, count: int, grid: tuple[int, int]) -> tuple[Prediction, Tensor]:
-        queries, patches = x[:, :count], x[:, count + self.encoder.num_prefix :]
-        features = self.upscale(patches.transpose(1, 2).unflatten(2, grid))
+        queries = x[:, :count]
+        features = self.upscale(self._map(x, count, grid))
         masks = self.mask_product(self.mask_head(queries), features)
         return Prediction(self.class_head(queries), masks), features
+
+    def _map(self, x: Tensor, count: int, grid: tuple[int, int]) -> Tensor:
+        """The patch tokens of x, which ``count`` queries lead, as a map (B, D, h, w)."""
+        patches = x[:, count + self.encoder.num_prefix :]
+        return patches.transpose(1, 2).unflatten(2, grid)
 
     def _attention_mask(
         self, mask_logits: Tensor, x: Tensor, grid: tuple[int, int], probability: float

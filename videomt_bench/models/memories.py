@@ -16,6 +16,7 @@ class LearnedQueries(QueryMemory):
     """
 
     component = "memory"
+    reads_masks = False
 
     def __init__(self, sizes: SlotSizes) -> None:
         super().__init__()

@@ -13,6 +13,8 @@ from videomt_bench.models.variant import SlotSizes
 class QueryIndex(Tracker):
     """No tracker: query i of every frame is track i."""
 
+    reads_masks = False
+
     def __init__(self, sizes: SlotSizes | None = None) -> None:
         super().__init__()
 
@@ -33,6 +35,7 @@ class EmbeddingMatching(Tracker):
     """
 
     component = "tracker"
+    reads_masks = False
 
     def __init__(self, sizes: SlotSizes | None = None) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from videomt_bench.models.contracts import (
     ClipOutput,
+    DefersMasks,
     FrameFeatures,
     FrameOutput,
     FrameSegmenter,
@@ -41,12 +42,23 @@ class VideoSegmenter(nn.Module):
         """Cut a state from the graph, so that gradients stop here."""
         return VideoState(self.memory.detach(state.memory), self.tracker.detach(state.tracker))
 
-    def step(self, frame: Tensor, state: VideoState) -> tuple[FrameOutput, VideoState]:
-        """One frame (B, 3, H, W) of B streams -> its aligned output and the next state."""
-        return self._advance(self.segmenter.encode(frame), state)
+    @property
+    def defers_masks(self) -> bool:
+        """Whether masks can be made after a video, by ``segmenter.masks``: nothing needs them."""
+        reads = self.memory.reads_masks or self.tracker.reads_masks
+        return isinstance(self.segmenter, DefersMasks) and not reads
+
+    def step(
+        self, frame: Tensor, state: VideoState, masks: bool = True
+    ) -> tuple[FrameOutput, VideoState]:
+        """One frame (B, 3, H, W) of B streams -> its aligned output and the next state.
+
+        Without ``masks`` they are deferred: the model must do so, in evaluation mode.
+        """
+        return self.advance(self.encode(frame), state, masks)
 
     def forward(
-        self, clip: Tensor, state: VideoState | None = None
+        self, clip: Tensor, state: VideoState | None = None, masks: bool = True
     ) -> tuple[ClipOutput, VideoState]:
         """A clip (B, T, 3, H, W): encoded as one batch, decoded frame by frame.
 
@@ -54,17 +66,27 @@ class VideoSegmenter(nn.Module):
         """
         batch, length = clip.shape[:2]
         state = self.init_state(batch) if state is None else state
-        features = self.segmenter.encode(clip.flatten(0, 1))
+        features = self.encode(clip.flatten(0, 1))
         outputs = []
         for t in range(length):
-            output, state = self._advance(features.select(slice(t, None, length)), state)
+            output, state = self.advance(features.select(slice(t, None, length)), state, masks)
             outputs.append(output)
         return ClipOutput.stack(outputs), state
 
-    def _advance(
-        self, features: FrameFeatures, state: VideoState
+    def encode(self, frames: Tensor) -> FrameFeatures:
+        """Frames (N, 3, H, W) of any streams -> their features, without time."""
+        return self.segmenter.encode(frames)
+
+    def advance(
+        self, features: FrameFeatures, state: VideoState, masks: bool = True
     ) -> tuple[FrameOutput, VideoState]:
-        output = self.segmenter.decode(features, self.memory.queries(state.memory))
+        """The rest of ``step``: from the features of a frame."""
+        queries = self.memory.queries(state.memory)
+        if masks:
+            output = self.segmenter.decode(features, queries)
+        else:
+            assert isinstance(self.segmenter, DefersMasks)
+            output = self.segmenter.decode_classes(features, queries)
         memory = self.memory.update(state.memory, output)
         aligned, tracker = self.tracker.track(output, features, state.tracker)
         return aligned, VideoState(memory, tracker)
