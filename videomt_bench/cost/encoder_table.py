@@ -44,7 +44,7 @@ STATISTICS = {
     (IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD): "0.5, 0.5",
     (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD): "CLIP",
 }
-"""Mean and standard deviation of the frames -> a short name.""" 
+"""Mean and standard deviation of the frames -> a short name."""
 SIZE = (448, 800)
 MODEL = ("step6_videomt", 40, 200)
 """Variant, classes and queries of the model on each encoder."""
@@ -58,7 +58,6 @@ HEADER = (
     "patch",
     "prefix",
     "joint",
-    "weights",
     "licence",
 )
 NUMBERS = (2, 3, 4, 6, 7, 8)
@@ -77,7 +76,7 @@ def row(name: str, pretraining: str) -> list[str]:
     cost = count_cost(lambda: load_variant(variant).build(sizes), *SIZE)
     config = timm.get_pretrained_cfg(name)
     return [
-        f"`{name}`",
+        f"[`{name}`](https://huggingface.co/{config.hf_hub_id})",
         pretraining,
         f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}",
         f"{cost['params'] / 1e6:.1f}",
@@ -86,7 +85,6 @@ def row(name: str, pretraining: str) -> list[str]:
         name.partition("_patch")[2].split("_")[0],
         str(encoder.num_prefix),
         f"{encoder.num_joint} of {len(encoder.vit.blocks)}",
-        f"[{config.hf_hub_id}](https://huggingface.co/{config.hf_hub_id})",
         config.license,
     ]
 
