@@ -229,6 +229,18 @@ def test_a_stream_is_its_clip(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROTARY)
+@torch.no_grad()
+def test_half_precision_rotates_in_single_precision(name: str) -> None:
+    """Features under autocast to bfloat16 differ by its rounding alone."""
+    encoder, frames = built(name), torch.rand(1, 3, 64, 96)
+    expected = features(encoder, frames)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, rotation = features(encoder, frames), encoder(frames)["rotation"]
+    assert rotation.dtype == torch.float32
+    assert (found - expected).norm() < 0.03 * expected.norm()
+
+
+@pytest.mark.parametrize("name", ROTARY)
 def test_gradients_reach_every_parameter(name: str) -> None:
     model = video(name).train()
     output, _ = model(torch.randn(1, 2, 3, 32, 48))
