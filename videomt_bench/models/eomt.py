@@ -108,8 +108,10 @@ class EoMT(FrameSegmenter, DefersMasks):
     def decode_classes(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
         grid = (features.size[0] // self.stride, features.size[1] // self.stride)
         count = queries.shape[1]
-        tokens = features.maps["tokens"]
-        x = self.encoder.joint_blocks(torch.cat([queries.to(tokens.dtype), tokens], dim=1))
+        tokens, rotation = features.maps["tokens"], features.maps.get("rotation")
+        x = torch.cat([queries.to(tokens.dtype), tokens], dim=1)
+        for block in self.encoder.joint_blocks:
+            x = self.encoder.run(block, x, rotation)
         normed = self.encoder.norm(x)
         embeddings, pixels = normed[:, :count], self._map(normed, count, grid)
         return FrameOutput(
