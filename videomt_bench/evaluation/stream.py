@@ -32,7 +32,8 @@ class InferenceSettings:
 
     ``short_side`` None keeps the source size; frames are padded to multiples of ``divisor``.
     ``window`` frames enter at once, ``batch`` videos of one size and length run side by side, and
-    ``buffer_mib`` of mask logits are held; none of the three changes a result.
+    ``buffer_mib`` of mask logits are held; none of the three changes a result. Instances are the
+    ``top_k`` best; the thresholds are for panoptic segmentation.
     """
 
     short_side: int | None = 448
@@ -40,6 +41,9 @@ class InferenceSettings:
     divisor: int = 32
     top_k: int = 10
     precision: str = "fp32"
+    class_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    mask_threshold: float = 0.5
     window: int = field(default=3, metadata=_OFF)
     batch: int = field(default=1, metadata=_OFF)
     buffer_mib: int = field(default=2048, metadata=_OFF)

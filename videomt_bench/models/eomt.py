@@ -61,9 +61,9 @@ class EoMT(FrameSegmenter):
         self.upscale = nn.Sequential(*(ScaleBlock(dim) for _ in range(doublings)))
 
     @classmethod
-    def from_spec(cls, spec: ModelSpec) -> EoMT:
-        """Build from a model specification."""
-        return cls(build_encoder(spec.encoder), spec.num_classes)
+    def from_spec(cls, spec: ModelSpec, **options: bool) -> EoMT:
+        """Build from a model specification; options are those of the class."""
+        return cls(build_encoder(spec.encoder), spec.num_classes, **options)
 
     def encode(self, frames: Tensor) -> FrameFeatures:
         height, width = frames.shape[-2:]

@@ -1,0 +1,115 @@
+"""All six data sets in their released layouts, from files to a record, by the named recipes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmark_data import write_all
+
+from videomt_bench.data.mixture import MixedClips
+from videomt_bench.models import EncoderSpec
+from videomt_bench.runs import stages
+from videomt_bench.runs.clips import training_clips
+from videomt_bench.runs.execute import execute
+from videomt_bench.runs.record import read_record
+from videomt_bench.runs.spec import RunSpec
+from videomt_bench.runs.store import Store
+from videomt_bench.sweep.experiment import load_experiment
+
+INSTANCES = ("ytvis_2019", "ytvis_2021", "ytvis_2022", "ovis")
+EXPERIMENTS = {**dict.fromkeys(INSTANCES, "vis"), "vipseg": "vps", "vspw": "vss"}
+METRIC = {**dict.fromkeys(INSTANCES, "AP"), "vipseg": "VPQ", "vspw": "mIoU"}
+RECIPES = {"step6_videomt": "videomt", "step0_cavis": "cavis"}
+ENCODER = EncoderSpec("vit_tiny_conv_patch8", image_size=48, patch_size=8)
+
+
+def small(root: Path, **changes: Any) -> dict[str, Any]:
+    """What makes the full recipes small; their stages, optimizers, sampling and losses stay."""
+    settings: dict[str, Any] = {
+        "data_root": str(root),
+        "device": "cpu",
+        "recipe.num_queries": 6,
+        "recipe.test.short_side": 32,
+        "recipe.test.precision": "fp32",
+    }
+    for stage in ("segmenter", "video"):
+        settings |= {
+            f"recipe.{stage}.augmentation": dict(short_sides=[32], max_size=64),
+            f"recipe.{stage}.train.iterations": 2,
+            f"recipe.{stage}.train.batch": 2,
+            f"recipe.{stage}.train.precision": "fp32",
+            f"recipe.{stage}.train.workers": 0,
+            f"recipe.{stage}.train.losses": dict(num_points=64),
+        }
+    return {**settings, "recipe.video.frames": 3, **changes}
+
+
+def spec_of(root: Path, dataset: str, variant: str, **changes: Any) -> RunSpec:
+    loaded = load_experiment(EXPERIMENTS[dataset], small(root, **changes))
+    loaded = loaded.select(datasets=(dataset,))
+    spec = loaded.one("step6_videomt", recipe=RECIPES[variant])
+    return replace(spec, variant=variant, encoder=ENCODER)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_all(root)
+    return root
+
+
+@pytest.mark.parametrize("variant", RECIPES)
+@pytest.mark.parametrize("dataset", EXPERIMENTS)
+def test_from_files_to_a_record(dataset: str, variant: str, data: Path, tmp_path: Path) -> None:
+    spec = spec_of(data, dataset, variant)
+    assert spec.recipe.name == RECIPES[variant]
+    stages.check(spec, Store(tmp_path))
+    stages.prepare_data(spec.dataset)
+    execute(spec, tmp_path, ("segmenter", "video", "evaluate"))
+    record = read_record(Store(tmp_path).record_path(spec.run_id))
+    assert record.reason is None, record.reason
+    assert set(record.stages) == {"segmenter", "video", "evaluate"}
+    assert record.spec["dataset"]["name"] == dataset
+    if dataset in ("vipseg", "vspw") or dataset in INSTANCES:
+        assert record.metrics[METRIC[dataset]].n == 2
+    assert RunSpec.from_json(record.spec) == spec
+
+
+@pytest.mark.parametrize("dataset", EXPERIMENTS)
+def test_pseudo_videos_are_mixed_in(dataset: str, data: Path) -> None:
+    """As many as of the data set; each turns one image, of whose objects all frames know."""
+    spec = spec_of(data, dataset, "step6_videomt")
+    clips = training_clips(spec.dataset, spec.recipe.video, spec.seed)
+    if dataset not in INSTANCES:
+        assert not isinstance(clips, MixedClips)
+        return
+    assert isinstance(clips, MixedClips)
+    sources = [clips.locate(i)[0] for i in range(1000)]
+    assert sum(sources) == pytest.approx(500, abs=60)
+    clip = clips[sources.index(1)]
+    assert len(clip.labels) == 2
+    assert clip.present.all()
+    assert not torch.equal(clip.frames[0], clip.frames[-1])
+
+
+def test_the_model_of_2021_is_tested_on_2022(data: Path, tmp_path: Path) -> None:
+    """One training serves both, whichever comes first; each has its own record."""
+    other, own = (spec_of(data, name, "step6_videomt") for name in ("ytvis_2022", "ytvis_2021"))
+    assert other.run_id != own.run_id
+    assert other.trained.run_id == own.run_id
+    assert other.segmenter_stage == own.segmenter_stage
+    names = ("segmenter", "video", "evaluate")
+    first = execute(other, tmp_path, names)
+    assert first.reason is None, first.reason
+    store = Store(tmp_path)
+    weights = store.stage(own.run_id).model
+    made = weights.stat().st_mtime_ns
+    second = execute(own, tmp_path, names)
+    assert second.reason is None, second.reason
+    assert weights.stat().st_mtime_ns == made
+    assert first.stages["video"].id == second.stages["video"].id == own.run_id
+    assert not store.stage(other.run_id).model.exists()
