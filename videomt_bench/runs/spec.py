@@ -101,6 +101,14 @@ class StageSettings:
     present_everywhere: bool = False
     drop_empty: bool = True
 
+    def __post_init__(self) -> None:
+        if self.frames < 1 or (self.span or 0) < 0:
+            raise BenchError(
+                f"frames is {self.frames} and span {self.span}; valid: at least 1, at least 0"
+            )
+        if not 0 <= self.reverse <= 1:
+            raise BenchError(f"reverse is {self.reverse}; it must be a probability from 0 to 1")
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -5,6 +5,7 @@ Plain settings: neither torch nor a data set is needed.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -36,7 +37,7 @@ def named_dataset(name: str) -> dict[str, Any]:
     """
     if name not in _shipped("datasets"):
         raise unknown("data set", name, dataset_names())
-    return merged(_shipped("datasets")[name], {})
+    return deepcopy(_shipped("datasets")[name])
 
 
 def named_recipe(name: str, layout: str) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def named_recipe(name: str, layout: str) -> dict[str, Any]:
         settings = merged(settings, entry.get("datasets", {}).get(layout, {}))
     if layout not in layouts:
         raise unknown(f"layout of data for the recipe {name}", layout, layouts)
-    return {"name": name, **settings}
+    return {"name": name, **deepcopy(settings)}
 
 
 def recipe_source(name: str) -> str:

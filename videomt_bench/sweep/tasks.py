@@ -59,7 +59,7 @@ def run_tasks(
         done = open_record(spec, store).stages
         if set(names) - set(done) and (wait_for is None or wait_for in done):
             other = spec.trained.run_id
-            shared = other != spec.run_id and other in ids
+            shared = "video" in names and other != spec.run_id and other in ids
             wanted.append(Task(spec, names, spec.run_id, other if shared else spec.segmenter_stage))
     return wanted
 
