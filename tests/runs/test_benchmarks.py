@@ -7,16 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from benchmark_data import write_all
 from conftest import as_arguments
+from PIL import Image
 from typer.testing import CliRunner
 
 from videomt_bench.cli import app
+from videomt_bench.data.layouts import open_dataset
 from videomt_bench.data.mixture import MixedClips
 from videomt_bench.errors import BenchError
-from videomt_bench.models import EncoderSpec
+from videomt_bench.evaluation import tasks
+from videomt_bench.evaluation.stream import InferenceSettings, VideoOutputs, run_videos
+from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
 from videomt_bench.runs import stages
 from videomt_bench.runs.clips import training_clips
 from videomt_bench.runs.execute import execute
@@ -135,6 +140,27 @@ def test_a_recipe_trains(dataset: str, recipe: str, data: Path, tmp_path: Path) 
     record = execute(spec, tmp_path, ("segmenter", "video"))
     assert record.reason is None, record.reason
     assert set(record.stages) == {"segmenter", "video"}
+
+
+def test_panoptic_thresholds_are_settings(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query of class probability 0.5 is kept at 0.4 and not at the published 0.8."""
+    index = open_dataset("vipseg", data / "VIPSeg", "val")
+    model = load_variant("step6_videomt").build(ModelSpec(ENCODER, 124, 6))
+    half = torch.full((1, 6, 125), -20.0)
+    half[..., 3] = half[..., 5] = 20.0
+
+    def confident(*arguments: Any) -> VideoOutputs:
+        return replace(run_videos(*arguments), class_logits=half)
+
+    monkeypatch.setattr(tasks, "run_videos", confident)
+    settings = InferenceSettings(short_side=32, overlap_threshold=0.0, mask_threshold=0.0)
+    for threshold, found in ((0.4, True), (0.8, False)):
+        own = replace(settings, class_threshold=threshold)
+        written = tasks.predict(model, index, tmp_path / str(threshold), own, lambda *_: None)
+        pixels = [np.asarray(Image.open(f)) for f in written.files if f.suffix == ".png"]
+        assert any(p.any() for p in pixels) == found
 
 
 MINE = """
