@@ -14,6 +14,7 @@ from recipe_tables import DATASETS, FAMILIES, PAGE, dataset, filled, recipe
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings, network_size, pad_to_multiple
 from videomt_bench.models import EncoderSpec, ModelSpec, VideoSegmenter, load_variant
+from videomt_bench.models.conformance import check_variant
 from videomt_bench.models.encoders import SMALL_ENCODERS
 from videomt_bench.runs.spec import Recipe
 from videomt_bench.runs.stages import STAGES
@@ -375,3 +376,31 @@ def test_training_that_two_runs_share_is_one_job(tmp_path: Path) -> None:
     assert local == {own.run_id: own.segmenter_stage, other.run_id: own.run_id}
     alone = run_tasks([other], store, ("video", "evaluate"))
     assert [t.needs for t in alone] == [own.segmenter_stage]
+
+
+def python_blocks(page: str) -> list[str]:
+    text = (PAGE.parent / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_experiment_in_the_page_loads(tmp_path: Path) -> None:
+    (block,) = (b for b in python_blocks("experiments.md") if "title" in b)
+    (tmp_path / "mine.py").write_text(block)
+    (spec,) = load_experiment(str(tmp_path / "mine.py")).runs()
+    assert spec.recipe.name == "videomt_june"
+    assert spec.recipe.video.train.iterations == 20000
+    assert spec.dataset == dataset("ytvis_2019")
+
+
+def test_the_variant_in_the_page_trains_as_the_public_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = (b for b in python_blocks("recipes.md") if "VARIANT" in b)
+    (tmp_path / "public_code.py").write_text(block)
+    monkeypatch.setenv("VIDEOMT_BENCH_VARIANTS", str(tmp_path))
+    variant = load_variant("public_code")
+    assert not [check for check in check_variant(variant) if not check.passed]
+    model = variant.build(ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), 4, 6))
+    assert model.segmenter.normalize_intermediate is False
+    assert model.memory.normalize is True
+    assert variant.slots()["segmenter"] != load_variant("step6_videomt").slots()["segmenter"]
