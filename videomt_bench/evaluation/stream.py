@@ -37,6 +37,7 @@ class InferenceSettings:
     ``window`` frames enter at once, ``batch`` videos of one size and length run side by side,
     ``buffer_mib`` of memory of the device hold what masks are made of, and ``compile`` is a mode of
     ``torch.compile``; none of the four changes a result.
+    Instances are the ``top_k`` best; the thresholds are for panoptic segmentation.
     """
 
     short_side: int | None = 448
@@ -44,6 +45,9 @@ class InferenceSettings:
     divisor: int = 32
     top_k: int = 10
     precision: str = "fp32"
+    class_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    mask_threshold: float = 0.5
     window: int = field(default=3, metadata=_OFF)
     batch: int = field(default=1, metadata=_OFF)
     buffer_mib: int = field(default=2048, metadata=_OFF)
