@@ -109,9 +109,7 @@ def predict(
     ] = 1,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Of the class; 0.5, panoptic: 0.8.", rich_help_panel=LOOK
-        ),
+        typer.Option(min=0, max=1, help="Of the class; 0.5, panoptic: 0.8.", rich_help_panel=LOOK),
     ] = None,
     top_k: Annotated[
         int | None,
@@ -267,8 +265,8 @@ def _one_of(given: dict[str, object]) -> str:
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) != 1:
         raise BenchError(
-            f"{' and '.join(chosen) or 'no model'} given; name one model, by --run, by --experiment "
-            "and --variant, or by --weights, --variant, --encoder and --classes"
+            f"{' and '.join(chosen) or 'no model'} given; name one model, by --run, by "
+            "--experiment and --variant, or by --weights, --variant, --encoder and --classes"
         )
     return chosen[0]
 

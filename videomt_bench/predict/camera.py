@@ -22,12 +22,13 @@ def open_camera(index: int) -> Source:
     Raises:
         BenchError: there is no such camera, or it cannot be opened.
     """
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    logging: Any = cv2  # its type hints leave these out
+    level = logging.getLogLevel()
+    logging.setLogLevel(0)
     try:
         capture = cv2.VideoCapture(index)
     finally:
-        cv2.setLogLevel(level)
+        logging.setLogLevel(level)
     if not capture.isOpened():
         capture.release()
         raise BenchError(f"camera {index} cannot be opened; valid: the number of a camera, from 0")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from videomt_bench.predict.colours import Colour, mixed, text_on
+from videomt_bench.predict.colours import INK, Colour, mixed, text_on
 
 FINE = 4
 """Rounded corners are drawn so many times larger and reduced."""
@@ -60,8 +60,10 @@ def chip(label: Label, size: int) -> np.ndarray:
     width = round(name + detail) + gap + 2 * pad
     height = ascent + descent + 2 * round(size * 0.12)
     ink = text_on(label.colour)
-    image = Image.new("RGBA", (width, height), (*label.colour, 0))
-    image.putalpha(_rounded(width, height, round(size * 0.35), round(255 * label.opacity)))
+    image = Image.new("RGB", (width, height), mixed(label.colour, INK, 0.45))
+    radius = round(size * 0.35)
+    image.paste(label.colour, (1, 1), _rounded(width - 2, height - 2, radius - 1, 255))
+    image.putalpha(_rounded(width, height, radius, round(255 * label.opacity)))
     text = Image.new("RGBA", image.size, (*ink, 0))
     draw = ImageDraw.Draw(text)
     baseline = round(size * 0.12) + ascent

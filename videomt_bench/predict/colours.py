@@ -70,9 +70,7 @@ def from_oklch(lightness: float, chroma: float, hue: float) -> Colour:
 
 def mixed(colour: Colour, other: Colour, share: float) -> Colour:
     """A colour with a share in 0..1 of another."""
-    red, green, blue = (
-        round(a + (b - a) * share) for a, b in zip(colour, other, strict=True)
-    )
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
     return red, green, blue
 
 

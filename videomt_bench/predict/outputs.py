@@ -1,8 +1,9 @@
-"""The folder of a prediction: which files are wanted, written frame by frame, finished at the end."""
+"""The folder of a prediction: its files grow with the video and are finished at its end."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ class Outputs:
         if self.wanted.video:
             if self._video is None:
                 path = self.folder / OVERLAY_VIDEO
-                self._video = VideoWriter(path, *image.shape[:2], self.source.rate)
+                self._video = VideoWriter(path, image.shape[:2], self.source.rate)
             self._video.write(image, frame.time)
 
     def finish(self, final: Final) -> list[str]:
@@ -101,7 +102,7 @@ class Outputs:
         Returns:
             what could not be done, a sentence each; the other files are done.
         """
-        steps = [self._lines.close]
+        steps: list[Callable[[], object]] = [self._lines.close]
         if self.classes.task == "instances":
             steps.append(lambda: write_tracks(self.folder, self.classes, final))
         if self.classes.task == "panoptic":

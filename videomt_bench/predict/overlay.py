@@ -143,7 +143,8 @@ class Overlay:
             ground = mixed(self.colour(segment), INK, 0.72)
             patch = chip(Label("", name, ground, 0.78), size)
             height, width = patch.shape[:2]
-            place = self.placement.free(x * step - width // 2, y * step - height // 2, (width, height))
+            corner = (x * step - width // 2, y * step - height // 2)
+            place = self.placement.free(*corner, (width, height))
             if place is not None:
                 paste(image, patch, place.left, place.top)
 

@@ -145,6 +145,4 @@ def _categories(dataset: DatasetSpec) -> list[Category] | list[PanopticCategory]
 def check_count(classes: Classes, expected: int, whose: str) -> None:
     """Raise a :class:`BenchError` unless there are as many classes as outputs."""
     if len(classes.categories) != expected:
-        raise BenchError(
-            f"{len(classes.categories)} classes are named, but {whose} has {expected}"
-        )
+        raise BenchError(f"{len(classes.categories)} classes are named, but {whose} has {expected}")

@@ -200,7 +200,9 @@ def _gathered(
     folder: Path, tracks: Sequence[int], length: int, stack: ExitStack
 ) -> list[IO[bytes]]:
     """For each track a file with its masks, separated by commas, at its beginning."""
-    files = {track: stack.enter_context(tempfile.TemporaryFile(dir=folder)) for track in tracks}
+    files: dict[int, IO[bytes]] = {}
+    for track in tracks:
+        files[track] = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
     for position, entry in enumerate(read_lines(folder)):
         found = {track["track"]: track["segmentation"] for track in entry["tracks"]}
         for track, file in files.items():

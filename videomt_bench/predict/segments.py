@@ -139,7 +139,8 @@ class Panoptic:
         both = best[own].bincount(minlength=count)
         counts[:, kept.queries] = torch.stack([won, inside.flatten(1).sum(1), both]).float()
         sums = self.areas.update(counts)[:, kept.queries].tolist()
-        table, segments = np.zeros(count + 1, np.uint16), []
+        table = np.zeros(count + 1, np.uint16)
+        segments: list[Segment] = []
         positions: dict[int, int] = {}
         values = zip(*(x.tolist() for x in (kept.queries, kept.labels, kept.scores)), strict=True)
         for i, (query, label, score) in enumerate(values):

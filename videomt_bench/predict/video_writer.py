@@ -29,18 +29,18 @@ class VideoWriter:
 
     Args:
         path: the file, replaced.
-        height, width: of the frames; odd ones get their last row or column twice.
+        size: height and width of the frames; odd ones get their last row or column twice.
         rate: frames per second, for the duration of the last frame.
 
     Raises:
         BenchError: the file cannot be written, or there is no encoder.
     """
 
-    def __init__(self, path: Path, height: int, width: int, rate: float) -> None:
+    def __init__(self, path: Path, size: tuple[int, ...], rate: float) -> None:
         if CODEC not in av.codecs_available:
             raise BenchError(f"this build of PyAV has no encoder {CODEC}; use --no-video")
         self.path = path
-        self.size = (height, width)
+        self.size = size
         self._tick = max(1, round(CLOCK / rate))
         self._last = -self._tick
         options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
@@ -61,9 +61,7 @@ class VideoWriter:
             raise BenchError(f"a frame {pixels.shape} does not fit a video of {height} x {width}")
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED
-        )
+        frame = frame.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED)
         self._last = max(self._last + 1, round(time * CLOCK))
         frame.pts, frame.time_base = self._last, Fraction(1, CLOCK)
         frame.duration = self._tick
@@ -82,7 +80,7 @@ class VideoWriter:
         index_first(self.path)
 
     def _add_stream(self, rate: Fraction) -> Any:
-        stream = self._container.add_stream(CODEC, rate=rate, options=OPTIONS)
+        stream: Any = self._container.add_stream(CODEC, rate=rate, options=OPTIONS)
         stream.height, stream.width = (side + side % 2 for side in self.size)
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, CLOCK)
