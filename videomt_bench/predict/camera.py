@@ -22,9 +22,9 @@ def open_camera(index: int) -> Source:
     Raises:
         BenchError: there is no such camera, or it cannot be opened.
     """
-    logging: Any = cv2  # its type hints leave these out
+    logging: Any = cv2.utils.logging
     level = logging.getLogLevel()
-    logging.setLogLevel(0)
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
         capture = cv2.VideoCapture(index)
     finally:

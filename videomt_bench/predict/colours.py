@@ -24,7 +24,7 @@ FIRST: tuple[Colour, ...] = (
     (240, 228, 66),  # yellow
 )
 GOLDEN_ANGLE = 137.50776
-LIGHT = (0.76, 0.60, 0.86)
+LIGHT = (0.76, 0.56, 0.86)
 """Lightness of later tracks in turn."""
 CLASS_LIGHT = (0.50, 0.64, 0.78)
 INK: Colour = (20, 22, 26)

@@ -75,7 +75,9 @@ def _decoded(
         raise BenchError(f"{path} cannot be decoded after {count} frames: {reason}") from None
     finally:
         container.close()
-    _check_whole(path, stream.frames, count, seconds, time + 1 / rate)
+    # the last frame stays as long as others do
+    end = time + max(1 / rate, time / max(count - 1, 1))
+    _check_whole(path, stream.frames, count, seconds, end)
 
 
 def upright(decoded: Any) -> np.ndarray:
@@ -86,9 +88,9 @@ def upright(decoded: Any) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
 
 
-def _check_whole(path: Path, named: int, count: int, seconds: float | None, time: float) -> None:
+def _check_whole(path: Path, named: int, count: int, seconds: float | None, end: float) -> None:
     """FFmpeg takes a file that is cut off for one that ends there; its header says otherwise."""
     if count == 0:
         raise BenchError(f"{path} has a video stream, but no frame of it can be decoded")
-    if count < WHOLE * named and seconds is not None and time < WHOLE * seconds:
+    if count < WHOLE * named and seconds is not None and end < WHOLE * seconds:
         raise BenchError(f"{path} is cut off: it ends after {count} of its {named} frames")

@@ -17,6 +17,7 @@ CLOCK = 90_000
 CODEC = "libx264"
 OPTIONS = {"preset": "veryfast", "crf": "20"}
 KEYFRAME_SECONDS = 2
+FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
 BT709, LIMITED = 1, 1
 """Colour as FFmpeg numbers it: what players take for granted."""
 
@@ -43,12 +44,13 @@ class VideoWriter:
         self.size = size
         self._tick = max(1, round(CLOCK / rate))
         self._last = -self._tick
-        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        options = {"movflags": FRAGMENTS, "flush_packets": "1"}
+        self._container = av.open(str(path), "w", format="mp4", options=options)
+        self._stream = self._add_stream(Fraction(rate).limit_denominator(1001))
         try:
-            self._container = av.open(str(path), "w", format="mp4", options=options)
+            self._container.start_encoding()
         except (av.error.FFmpegError, OSError) as error:
             raise _unwritable(path, error) from None
-        self._stream = self._add_stream(Fraction(rate).limit_denominator(1001))
 
     def write(self, pixels: np.ndarray, time: float) -> None:
         """One frame RGB uint8 (H, W, 3) at its time in seconds; later than the one before.
