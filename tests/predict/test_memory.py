@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from tiny_videos import pictures, source_of, tiny_predictor
 
 from videomt_bench.predict.outputs import Wanted
 from videomt_bench.predict.run import predict
+from videomt_bench.predict.source import SourceFrame
 
 SCRIPT = """
 import json, re, sys
@@ -54,10 +57,10 @@ def peak(folder: Path, task: str, frames: int) -> float:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("task", ["instances", "panoptic"])
 def test_a_thousand_frames_need_what_fifty_need(task: str, tmp_path: Path) -> None:
-    """Within 5 percent. The thousand frames alone are 35 MiB, their mask logits 18 MiB."""
+    """Within 5 percent, and within less than the 35 MiB that the frames alone are."""
     short, long = peak(tmp_path, task, 50), peak(tmp_path, task, 1000)
     print(f"{task}: {short:.1f} MiB for 50 frames, {long:.1f} MiB for 1,000")
-    assert long < 1.05 * short
+    assert long < min(1.05 * short, short + 20)
 
 
 @pytest.mark.parametrize("task", ["instances", "panoptic", "semantic"])
@@ -66,17 +69,18 @@ def test_frames_are_let_go(task: str, tmp_path: Path) -> None:
     alive: set[int] = set()
     most = 0
     source = source_of(pictures(60))
+    inner = source.frames
 
-    def watched():
+    def watched() -> Iterator[SourceFrame]:
         nonlocal most
-        for frame in source.frames:
-            pixels = np.array(frame.pixels)
+        for frame in inner:
+            # the frames of the helper are views of one array
+            own = replace(frame, pixels=np.array(frame.pixels))
             alive.add(frame.index)
-            weakref.finalize(pixels, alive.discard, frame.index)
+            weakref.finalize(own.pixels, alive.discard, frame.index)
             most = max(most, len(alive))
-            object.__setattr__(frame, "pixels", pixels)
-            yield frame
-            del frame, pixels
+            yield own
+            del frame, own
 
     source.frames = watched()
     predict(tiny_predictor(task), source, tmp_path / "a", Wanted(video=True, scale=1))

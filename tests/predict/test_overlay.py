@@ -62,10 +62,21 @@ def test_labels_are_there_and_do_not_hide_each_other() -> None:
              for i in range(8)]  # fmt: skip
     overlay = Overlay(tiny_classes("instances"), scale=2)
     overlay.draw(GREY, _found(*boxes))
-    placed = overlay.placement._taken
+    placed = overlay.placement.taken
     assert len(placed) == 8
     assert all(a.overlap(b) == 0 for a, b in itertools.combinations(placed, 2))
     assert all(b.left >= 0 and b.top >= 0 and b.right <= 640 and b.bottom <= 480 for b in placed)
+
+
+def test_a_label_goes_to_the_largest_part() -> None:
+    """Of an object in two far corners the name is at the larger one, not in the middle."""
+    found = _found((180, 230, 220, 300))
+    found.owner[10:30, 10:30] = 1
+    overlay = Overlay(tiny_classes("instances"))
+    overlay.draw(GREY, found)
+    (box,) = overlay.placement.taken
+    assert box.left >= 215
+    assert box.top >= 150
 
 
 def test_a_label_stays_where_it_was() -> None:

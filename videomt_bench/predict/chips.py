@@ -103,12 +103,12 @@ class Placement:
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
-        self._taken: list[Box] = []
+        self.taken: list[Box] = []
         self._frame = Box(0, 0, 0, 0)
 
     def begin(self, height: int, width: int) -> None:
         """Begin a frame of a size."""
-        self._taken = []
+        self.taken = []
         self._frame = Box(0, 0, width, height)
 
     def place(
@@ -128,7 +128,7 @@ class Placement:
         """
         boxes = [self._inside(left, top, *size) for left, top in places]
         cost = [
-            CHIPS_FIRST * sum(box.overlap(taken) for taken in self._taken) + hidden(box)
+            CHIPS_FIRST * sum(box.overlap(other) for other in self.taken) + hidden(box)
             for box in boxes
         ]
         best = min(range(len(boxes)), key=cost.__getitem__)
@@ -136,15 +136,15 @@ class Placement:
         if cost[last] <= cost[best] + STAY * size[0] * size[1]:
             best = last
         self._last[key] = best
-        self._taken.append(boxes[best])
+        self.taken.append(boxes[best])
         return boxes[best]
 
     def free(self, left: int, top: int, size: tuple[int, int]) -> Box | None:
         """A box that is taken if nothing was there, otherwise None."""
         box = self._inside(left, top, *size)
-        if any(box.overlap(taken) for taken in self._taken):
+        if any(box.overlap(other) for other in self.taken):
             return None
-        self._taken.append(box)
+        self.taken.append(box)
         return box
 
     def _inside(self, left: int, top: int, width: int, height: int) -> Box:

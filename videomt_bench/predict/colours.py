@@ -27,7 +27,7 @@ GOLDEN_ANGLE = 137.50776
 LIGHT = (0.76, 0.56, 0.86)
 """Lightness of later tracks in turn."""
 CLASS_LIGHT = (0.50, 0.64, 0.78)
-INK: Colour = (20, 22, 26)
+INK: Colour = (10, 11, 14)
 PAPER: Colour = (255, 255, 255)
 
 

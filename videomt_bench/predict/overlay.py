@@ -79,7 +79,7 @@ class Overlay:
     def _outlined(
         self, image: np.ndarray, owner: np.ndarray, segments: Sequence[Segment], thickness: int
     ) -> dict[int, Box]:
-        """Draw outlines, in place; returns the boxes of what is seen of each thing."""
+        """Draw outlines, in place; returns the box of the largest part of each thing."""
         boxes: dict[int, Box] = {}
         for i, segment in enumerate(segments):
             mask = (owner == i + 1).view(np.uint8)
@@ -91,7 +91,7 @@ class Overlay:
             if not segment.is_thing:
                 _draw(image, lines, mixed(colour, INK, 0.35), 1)
                 continue
-            boxes[i] = Box(left, top, left + width, top + height)
+            boxes[i] = largest(lines)
             _draw(image, lines, mixed(colour, INK, 0.75), thickness + 2)
             _draw(image, lines, colour, thickness)
         return boxes
@@ -178,6 +178,13 @@ def smooth_outlines(mask: np.ndarray, left: int, top: int) -> list[np.ndarray]:
             points = (sums[5:] - sums[:-5]) / 5
         smooth.append(np.rint(points * 2**SUBPIXEL).astype(np.int32))
     return smooth
+
+
+def largest(lines: Sequence[np.ndarray]) -> Box:
+    """The box of the largest of some outlines, in whole pixels."""
+    corners = [(line.min(0) >> SUBPIXEL, (line.max(0) >> SUBPIXEL) + 1) for line in lines]
+    start, end = max(corners, key=lambda ends: int((ends[1] - ends[0]).prod()))
+    return Box(*start.tolist(), *end.tolist())
 
 
 def _draw(image: np.ndarray, lines: list[np.ndarray], colour: Colour, thickness: int) -> None:
