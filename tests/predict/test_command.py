@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,6 +19,7 @@ from conftest import as_arguments, micro_settings
 from tiny_videos import pictures, tiny_model, write_folder, write_video
 
 from videomt_bench import cli
+from videomt_bench.predict.outputs import Outputs
 
 Run = Callable[..., tuple[int, str, str]]
 MODEL = ("--variant", "step6_videomt", "--encoder", "vit_tiny_conv_patch8", "--grid", 48,
@@ -105,6 +110,28 @@ def test_a_broken_source_keeps_its_results(run: Run, place: Path) -> None:
     assert "; the results of 2 frames are kept" in err
     broken, whole = json.loads(out.splitlines()[-1])["videos"]
     assert (broken["state"], whole["state"]) == ("broken", "completed")
+
+
+def test_ctrl_c(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two sources is not begun; the files of the first are whole."""
+    write = Outputs.write
+
+    def interrupted(self: Outputs, *arguments: Any) -> None:
+        write(self, *arguments)
+        if arguments[0].index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Outputs, "write", interrupted)
+    code, out, err = run(
+        *("predict", "clip.mp4", "frames", "--weights", "weights.pth", "--classes", "classes.txt"),
+        *(*MODEL, "--json"),
+    )
+    assert code == 130
+    assert "stopped after 2 frames; the files are complete up to there" in err
+    (document,) = json.loads(out.splitlines()[-1])["videos"]
+    assert document["state"] == "stopped"
+    with av.open("runs/predict/clip/overlay.mp4") as container:
+        assert container.streams.video[0].frames == 2
 
 
 REFUSED = [

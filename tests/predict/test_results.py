@@ -38,6 +38,9 @@ def test_instances(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     read = read_predictions(tmp_path / "a" / "results.json", truth)
     tracks = sorted({t["track"] for x in lines for t in x["tracks"]})
     assert len(read) == len(tracks) > 2
+    raw = json.loads((tmp_path / "a" / "results.json").read_text())
+    masks = [mask for entry in raw for mask in entry["segmentations"]]
+    assert all(mask is None or set(mask) == {"size", "counts"} for mask in masks)
     absent = 0
     for track, prediction in zip(tracks, read, strict=True):
         for line, mask in zip(lines, prediction.segmentations, strict=True):

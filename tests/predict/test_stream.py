@@ -115,6 +115,30 @@ def test_panoptic(length: int, seed: int) -> None:
     assert len({a for a, _ in same}) == len({b for _, b in same}) == len(same) > 2
 
 
+def _contest(start: int) -> tuple[torch.Tensor, torch.Tensor, Geometry]:
+    """The better of two queries takes the columns of the other's 20 from ``start`` on."""
+    logits = torch.full((2, 5), -5.0)
+    logits[0, 0], logits[1, 1] = 2.0, 4.0
+    masks = torch.full((2, 2, 40), -10.0)
+    masks[0, :, :20] = masks[1, :, start:] = 10.0
+    return logits, masks, Geometry((8, 160), (8, 160), (8, 160))
+
+
+@pytest.mark.parametrize(("start", "kept"), [(15, [1]), (17, [0, 1])])
+def test_a_query_must_win_four_fifths_of_its_mask(start: int, kept: list[int]) -> None:
+    task = tiny_predictor("panoptic").stream().task
+    assert [s.label for s in task.segments(*_contest(start)).segments] == kept
+
+
+@pytest.mark.parametrize(("horizon", "kept"), [(None, [0, 1]), (1, [1])])
+def test_the_four_fifths_are_of_all_frames_until_now(horizon: int | None, kept: list[int]) -> None:
+    """0.75 after twice 0.95 is 0.88 of the three; of its own frame it is too little."""
+    task = tiny_predictor("panoptic", horizon=horizon).stream().task
+    for start in (19, 19, 15):
+        found = task.segments(*_contest(start))
+    assert [s.label for s in found.segments] == kept
+
+
 def test_stuff_of_a_class_is_one_segment_with_one_id() -> None:
     predictor = tiny_predictor("panoptic", threshold=0.3)
     task = predictor.stream().task
