@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from videomt_bench import __version__
-from videomt_bench.cli import data, diagnose, report, run, score, sweep, variants
+from videomt_bench.cli import data, diagnose, predict, report, run, score, sweep, variants
 from videomt_bench.cli.common import err, fail
 from videomt_bench.errors import BenchError
 
@@ -22,7 +22,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (sweep.demo, run.train, run.evaluate, run.cost, diagnose.diagnose):
+for command in (
+    sweep.demo,
+    run.train,
+    run.evaluate,
+    run.cost,
+    predict.predict,
+    diagnose.diagnose,
+):
     app.command()(command)
 app.add_typer(variants.app, name="variants")
 app.add_typer(data.app, name="data")

@@ -193,8 +193,17 @@ def load_run(spec: RunSpec, store: Store) -> VideoSegmenter:
     if folder.done("video") is None:
         raise BenchError(f"run {spec.run_id} is not trained yet; run its video stage first")
     model = load_variant(spec.variant).build(spec.model())
-    _load(model, read_weights(folder.model), folder.model, absent=())
+    load_weights(model, folder.model)
     return model.to(spec.device).eval()
+
+
+def load_weights(model: VideoSegmenter, file: Path) -> None:
+    """Load all weights of a model from a file.
+
+    Raises:
+        BenchError: unreadable, or of another model.
+    """
+    _load(model, read_weights(file), file, absent=())
 
 
 def load_segmenter(model: VideoSegmenter, file: Path) -> None:
