@@ -104,7 +104,9 @@ def test_panoptic(length: int, seed: int) -> None:
     coarse = coarse - 7 + 10 * (coarse == coarse.amax(1, keepdim=True))
     masks = interpolate(coarse, (6, 8), mode="bilinear")
     padded, inner, size = (24, 32), (20, 30), (25, 37)
-    outputs = VideoOutputs(logits[None], iter(masks[:, None]), padded, inner)
+    outputs = VideoOutputs(
+        logits[None], lambda queries: ([frame[queries[0]]] for frame in masks), padded, inner
+    )
     expected = panoptic_video(outputs, size, PanopticSettings(2))
     ids = list(expected.frames)[-1]
     task = tiny_predictor("panoptic").stream().task
