@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_a_failed_compilation_is_one_sentence(tiny, tmp_path, monkeypatch):
 
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, mode: compile_(f, backend=fails))
-    with pytest.raises(BenchError, match="compile mode 'default' failed: .*no compiler here") as e:
+    with pytest.raises(BenchError, match=r"compile mode 'default' failed: .*no compiler here") as e:
         train(tiny.model(), tiny.Clips(), tiny.settings(compile="default"), tmp_path, seed=0)
     assert "\n" not in str(e.value)
 
@@ -125,9 +126,9 @@ def test_deterministic_twice_is_the_same_bits(tiny, tmp_path, monkeypatch):
 
 def test_a_workspace_that_is_not_deterministic(monkeypatch):
     monkeypatch.setenv(modes.WORKSPACE, ":1:1")
-    with pytest.raises(BenchError, match=r"is ':1:1'; deterministic mode needs :4096:8"):
-        with deterministic():
-            pass
+    match = "is ':1:1'; deterministic mode needs :4096:8"
+    with pytest.raises(BenchError, match=match), deterministic():
+        pass
 
 
 def test_points_by_gathers_are_those_of_grid_sample():
@@ -240,7 +241,7 @@ def test_the_loss_scale_is_saved_and_resumed(tiny, tmp_path, monkeypatch):
 class FakeBackend:
     """Takes what mmengine's backends take."""
 
-    made: list = []
+    made: ClassVar[list] = []
 
     def __init__(self, folder, **options) -> None:
         self.folder, self.options, self.rows, self.closed = folder, options, [], False

@@ -19,7 +19,13 @@ _LOSSES = {
     "reference_cosine_weight": 2.0,
     "pseudo_identity": False,
 }
-_TRAIN: dict[str, Any] = {"frozen": [], "guided": 0.5, "losses": _LOSSES}
+_TRAIN: dict[str, Any] = {
+    "frozen": [],
+    "guided": 0.5,
+    "ema": None,
+    "exact_sharing": False,
+    "losses": _LOSSES,
+}
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated"},
     "recipe": {"decoder": None, "segmenter": {"train": _TRAIN}, "video": {"train": _TRAIN}},

@@ -77,8 +77,8 @@ class TrainSettings:
     ``ema`` is the decay of a moving average of the weights, which is then what the training gives;
     ``exact_sharing`` makes results independent of how processes share a batch, see ``sharing``.
     ``prefetch`` batches wait for each of the ``workers``. ``checkpointing``, ``compile`` (a mode of
-    torch.compile) and ``deterministic`` are described in ``modes``, ``visualizers`` in the module of
-    that name.
+    torch.compile) and ``deterministic`` are described in ``modes``, ``visualizers`` in
+    ``visualizers``.
     """
 
     iterations: int

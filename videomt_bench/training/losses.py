@@ -33,7 +33,6 @@ from videomt_bench.training.layers import (
 )
 from videomt_bench.training.matching import everywhere, match, match_guided
 
-
 Totals = Mapping[Matching, float]
 """Targets of a whole batch, by matching, over the number of micro-batches that share it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,8 +51,7 @@ def compiled(model: VideoSegmenter, mode: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(_strict_compiler())
         for block in plain_blocks(model):
-            compile_ = _compiler(mode)
-            stack.enter_context(_wrapped(block, "forward", compile_))
+            stack.enter_context(_wrapped(block, "forward", partial(torch.compile, mode=mode)))
         try:
             yield
         except errors as error:
@@ -107,10 +107,6 @@ def _checkpointed(function: Callable[..., Any]) -> Callable[..., Any]:
         return checkpoint(function, *arguments, use_reentrant=False, **options)
 
     return run
-
-
-def _compiler(mode: str) -> Wrap:
-    return lambda function: torch.compile(function, mode=mode)
 
 
 @contextmanager
