@@ -47,6 +47,7 @@ def compiled(model: VideoSegmenter, mode: str) -> Iterator[None]:
     Raises:
         BenchError: a block does not compile; it is never run uncompiled then.
     """
+    errors: tuple[type[BaseException], ...]
     errors = (TorchDynamoException, *_optional(torch._dynamo.exc, "FailOnRecompileLimitHit"))
     with ExitStack() as stack:
         stack.enter_context(_strict_compiler())

@@ -84,7 +84,9 @@ class HostGroup:
     """The processes, talking through the host's memory, so that no accelerator has to wait."""
 
     def __init__(self) -> None:
-        self.group = torch.distributed.new_group(backend="gloo") if is_distributed() else None
+        self.group: Any = None
+        if is_distributed():
+            self.group = torch.distributed.new_group(backend="gloo")
         self.size = get_world_size()
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
