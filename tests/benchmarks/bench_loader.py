@@ -40,7 +40,8 @@ from videomt_bench.data.generate import GeneratorSettings, make_ytvis
 from videomt_bench.data.ytvis import YTVISIndex, locate_ytvis, read_ytvis
 
 FRAMES, DIVISOR = 5, 32
-VIS = Augmentation(short_sides=tuple(range(288, 513, 32)), crop=True, flip=0.5)
+SIDES = (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640)
+VIS = Augmentation(short_sides=SIDES, crop=True, flip=0.5)
 
 
 def make(root: Path, height: int, width: int) -> YTVISIndex:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from videomt_bench.models.eomt import ScaleBlock
+from videomt_bench.models.heads import MaskProduct
 
 
 def test_the_upscaling_of_training_is_that_of_inference():
@@ -20,3 +21,22 @@ def test_the_upscaling_of_training_is_that_of_inference():
         found.append([y, *gradients])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(b, a, rtol=0, atol=1e-5 * float(a.detach().abs().max()))
+
+
+def test_the_gradient_of_masks_is_that_of_the_product():
+    """Of maps without, with some and with only masks that have a gradient (1e-5)."""
+    torch.manual_seed(0)
+    embeddings = torch.randn(3, 6, 8, requires_grad=True)
+    features = torch.randn(3, 8, 4, 5, requires_grad=True)
+    weight = torch.randn(3, 6, 4, 5)
+    weight[0] = 0
+    weight[1, [0, 2, 3]] = 0
+    found = []
+    for training in (False, True):
+        masks = MaskProduct().train(training)(embeddings, features)
+        gradients = torch.autograd.grad((masks * weight).sum(), (embeddings, features))
+        found.append([masks, *gradients])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5)
+    assert not found[1][1][1, [0, 2, 3]].any()
+    assert found[1][1][2].all()
