@@ -37,7 +37,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> YTVISIndex:
 
 def same(one: Clip, two: Clip) -> bool:
     return all(
-        torch.equal(a, b) for a, b in zip(vars(one).values(), vars(two).values(), strict=True)
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in zip(vars(one).values(), vars(two).values(), strict=True)
     )
 
 
@@ -268,3 +269,23 @@ def test_a_missing_frame_is_named(document: Any, dataset: Any) -> None:
     (Path(root) / "cat" / "00001.jpg").unlink()
     with pytest.raises(BenchError, match=r"00001\.jpg.*missing"):
         TrainClips(read_ytvis(json_path, root), 3, PLAIN, 0)[0]
+
+
+def test_a_batch_knows_its_videos_and_frames(generated: YTVISIndex) -> None:
+    """Also on another device and padded further; what is added is zero and belongs to nothing."""
+    stream = TrainClips(generated, 3, Augmentation(), seed=0)
+    batch = collate([stream[0], stream[1]], 8)
+    names = [generated.videos[stream._video(i)].name for i in range(2)]
+    for origin, name in zip(batch.origins, names, strict=True):
+        start = origin.removeprefix(f"video {name!r}, frames ")
+        first, *others = map(int, start.split(", "))
+        assert others == [first + 1, first + 2]
+    padded = batch.to("cpu").padded(40, 48)
+    assert padded.origins == batch.origins
+    assert padded.frames.shape == (2, 3, 3, 40, 48)
+    assert torch.equal(padded.frames[..., :24, :32], batch.frames)
+    assert not padded.frames[..., 24:, :].any()
+    assert not padded.frames[..., 32:].any()
+    for own, other in zip(padded.targets, batch.targets, strict=True):
+        assert own.masks.sum() == other.masks.sum() > 0
+        assert torch.equal(own.masks[..., :24, :32], other.masks)

@@ -38,6 +38,7 @@ def test_what_is_there_stays() -> None:
 def _without_execution(value: Any) -> Any:
     """Without what run ids leave out; an older record may lack it."""
     if isinstance(value, dict):
-        out = ("root", "per_device", "workers", "checkpoint_interval", "window", "batch_videos")
+        out = {"root", "per_device", "workers", "checkpoint_interval", "window", "batch_videos"}
+        out |= {"prefetch", "checkpointing", "compile", "deterministic", "visualizers"}
         return {k: _without_execution(v) for k, v in value.items() if k not in out}
     return [_without_execution(v) for v in value] if isinstance(value, list) else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,24 @@ class RandomClips(Dataset[Clip]):
         masks[1:2, -1] = False
         labels = torch.randint(0, CLASSES, (count,), generator=g)
         return Clip(frames, labels, masks, masks.flatten(2).any(2))
+
+
+class UnequalClips(Dataset[Clip]):
+    """Clips of 0 to 3 objects, every other one cropped: a batch has to be padded."""
+
+    def __init__(self) -> None:
+        self.clips = RandomClips()
+        self.read = self.clips.read
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> Clip:
+        clip = self.clips[i]
+        if i % 2 == 0:
+            return clip
+        masks = clip.masks[..., :24, :16]
+        return replace(clip, frames=clip.frames[..., :24, :16], masks=masks)
 
 
 def tiny_model(variant: str = "step6_videomt", joint_blocks: int = 3) -> VideoSegmenter:
@@ -125,6 +144,7 @@ def tiny() -> SimpleNamespace:
         awake=awake,
         settings=tiny_settings,
         Clips=RandomClips,
+        UnequalClips=UnequalClips,
         Stop=Stop,
         script=__file__,
         plain_descent=plain_descent,

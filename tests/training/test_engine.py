@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
 
 from videomt_bench.errors import BenchError
-from videomt_bench.training import engine
-from videomt_bench.training.engine import StreamSampler, TrainSettings, split_batch, train
+from videomt_bench.training import engine, sharing
+from videomt_bench.training.engine import TrainSettings, train
 from videomt_bench.training.hooks import CHECKPOINT, LOSSES
 from videomt_bench.training.losses import clip_losses
 from videomt_bench.training.optim import OptimSettings
+from videomt_bench.training.sharing import StreamSampler, split_batch
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -72,10 +70,10 @@ def test_a_step_takes_the_same_samples_however_shared(monkeypatch, world, per_de
     """Step k takes samples 8k to 8k + 7, each once; also in a training that continues."""
     micro, accumulation = split_batch(8, world, per_device)
     steps: list[list[int]] = [[] for _ in range(3)]
-    monkeypatch.setattr(engine, "get_world_size", lambda: world)
+    monkeypatch.setattr(sharing, "get_world_size", lambda: world)
     for rank in range(world):
-        monkeypatch.setattr(engine, "get_rank", lambda rank=rank: rank)
-        sampler = StreamSampler(micro, accumulation)
+        monkeypatch.setattr(sharing, "get_rank", lambda rank=rank: rank)
+        sampler = StreamSampler(micro)
         sampler.start = start * accumulation
         for i, samples in enumerate(islice(sampler, 3 * accumulation)):
             assert len(samples) == micro
@@ -257,7 +255,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_checkpoint(
 
 
 @pytest.mark.parametrize(("call", "kept"), [(6, 3), (12, 9)])
-def test_weights_that_are_no_numbers_are_not_saved(tiny, tmp_path, monkeypatch, call, kept):
+def test_gradients_that_are_no_numbers_are_not_saved(tiny, tmp_path, monkeypatch, call, kept):
     """The loss is still a number in the iteration that a checkpoint, or the end, follows."""
     calls = []
 
@@ -270,7 +268,9 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny, tmp_path, monkeypatch, 
         return result
 
     monkeypatch.setattr(engine, "clip_losses", losses)
-    with pytest.raises(BenchError, match=f"weights are not finite .* iteration {call}") as caught:
+    with pytest.raises(
+        BenchError, match=f"gradients are not finite .* iteration {call}:"
+    ) as caught:
         train(tiny.model(), tiny.Clips(), tiny.settings(), tmp_path, seed=0)
     one_sentence(caught.value)
     assert_finite_checkpoint(tmp_path, kept)
@@ -280,29 +280,3 @@ def assert_finite_checkpoint(folder, step: int) -> None:
     checkpoint = torch.load(folder / CHECKPOINT, weights_only=True)
     assert checkpoint["meta"]["iter"] == step
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
-
-
-# Processes
-
-
-def test_two_processes_train_as_one(tiny, tmp_path, plain_descent, same_points):
-    """Each takes every other clip of a batch of two; gradients are averaged (1e-5)."""
-    settings = tiny.settings(iterations=3, batch=2, optim=plain_descent, checkpoint_interval=2)
-    alone = tiny.model()
-    train(alone, tiny.Clips(objects=2), settings, tmp_path / "alone", seed=0)
-    # not forked: a process that has trained cannot fork one that trains
-    program = [sys.executable, str(Path(__file__).with_name("rank_process.py")), str(tmp_path)]
-    processes = [subprocess.Popen([*program, str(rank)]) for rank in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    results = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
-    assert difference(*results) == 0
-    assert difference(results[0], weights(alone)) < 1e-5
-    both, one = (
-        [json.loads(line) for line in (tmp_path / name / LOSSES).open()]
-        for name in ("both", "alone")
-    )
-    assert [line["step"] for line in both] == [1, 2, 3], "one process logs"
-    for ours, theirs in zip(both, one, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
-    read = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert read == [[0, 2, 4], [1, 3, 5]]

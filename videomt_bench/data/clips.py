@@ -7,7 +7,7 @@ resumed training needs no other state than the number of samples it has consumed
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Clip:
     """bool (N, T, H, W), empty where an object is absent."""
     present: Tensor
     """bool (N, T): whether the object has a pixel in the frame."""
+    origin: str = "an unnamed clip"
+    """Video and frames, for messages."""
 
 
 @dataclass
@@ -60,6 +62,10 @@ class ClipTargets:
         tensors = (self.labels, self.masks, self.present)
         return ClipTargets(*(x.to(device, non_blocking=non_blocking) for x in tensors))
 
+    def pin_memory(self) -> ClipTargets:
+        """The same targets in memory that a GPU copies from without the processor."""
+        return ClipTargets(*(x.pin_memory() for x in (self.labels, self.masks, self.present)))
+
 
 @dataclass
 class ClipBatch:
@@ -68,13 +74,26 @@ class ClipBatch:
     frames: Tensor
     """float32 (B, T, 3, H, W), normalised, zero padded at the right and at the bottom."""
     targets: list[ClipTargets]
+    origins: list[str] = field(default_factory=list)
+    """Video and frames of each clip, for messages."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """The same batch on a device."""
         return ClipBatch(
             self.frames.to(device, non_blocking=non_blocking),
             [target.to(device, non_blocking) for target in self.targets],
+            self.origins,
         )
+
+    def pin_memory(self) -> ClipBatch:
+        """The same batch in memory that a GPU copies from without the processor."""
+        targets = [target.pin_memory() for target in self.targets]
+        return ClipBatch(self.frames.pin_memory(), targets, self.origins)
+
+    def padded(self, height: int, width: int) -> ClipBatch:
+        """The same batch, zero padded further at the right and at the bottom."""
+        targets = [replace(t, masks=_pad(t.masks, height, width)) for t in self.targets]
+        return ClipBatch(_pad(self.frames, height, width), targets, self.origins)
 
 
 class TrainClips(Dataset[Clip]):
@@ -179,7 +198,8 @@ class TrainClips(Dataset[Clip]):
         kept = present.any(1)
         if self.present_everywhere:
             present = torch.ones_like(present)
-        return Clip(frames, self._labels(objects)[kept], masks[kept], present[kept])
+        origin = f"video {video.name!r}, frames {', '.join(map(str, indices))}"
+        return Clip(frames, self._labels(objects)[kept], masks[kept], present[kept], origin)
 
     def _indices(self, length: int, rng: np.random.Generator) -> np.ndarray:
         if self.span is not None:
@@ -245,9 +265,9 @@ def collate(clips: Sequence[Clip], divisor: int) -> ClipBatch:
     targets = [
         ClipTargets(clip.labels, _pad(clip.masks, height, width), clip.present) for clip in clips
     ]
-    return ClipBatch(frames, targets)
+    return ClipBatch(frames, targets, [clip.origin for clip in clips])
 
 
-def _pad(masks: Tensor, height: int, width: int) -> Tensor:
-    right, bottom = width - masks.shape[-1], height - masks.shape[-2]
-    return torch.nn.functional.pad(masks, (0, right, 0, bottom)) if right or bottom else masks
+def _pad(x: Tensor, height: int, width: int) -> Tensor:
+    right, bottom = width - x.shape[-1], height - x.shape[-2]
+    return torch.nn.functional.pad(x, (0, right, 0, bottom)) if right or bottom else x

@@ -32,7 +32,24 @@ class ScaleBlock(nn.Module):
         self.norm = LayerNorm2d(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return self._channels_last(x)
         return self.norm(self.conv2(nn.functional.gelu(self.conv1(x))))
+
+    def _channels_last(self, x: Tensor) -> Tensor:
+        """The same with channels last and ``conv1`` as a matrix product: a faster gradient."""
+        count, dim, height, width = x.shape
+        weight = self.conv1.weight.permute(0, 2, 3, 1).reshape(dim, 4 * dim)
+        tokens = x.permute(0, 2, 3, 1).reshape(-1, dim)
+        bias = self.conv1.bias
+        assert bias is not None
+        pixels = torch.addmm(bias.repeat(4), tokens, weight)
+        pixels = pixels.view(count, height, width, 2, 2, dim).transpose(2, 3)
+        x = nn.functional.gelu(pixels.reshape(count, 2 * height, 2 * width, dim))
+        x = self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        norm = self.norm
+        x = nn.functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return x.permute(0, 3, 1, 2)
 
 
 class EoMT(FrameSegmenter, DefersMasks):

@@ -5,6 +5,8 @@ Symbols: B frames, Q queries, D query width, C classes, h × w mask features.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +39,36 @@ class MaskProduct(nn.Module):
     """
 
     def forward(self, mask_embeddings: Tensor, mask_features: Tensor) -> Tensor:
-        return torch.einsum("bqd,bdhw->bqhw", mask_embeddings, mask_features)
+        device = mask_features.device.type
+        if self.training and device == "cpu" and not torch.is_autocast_enabled(device):
+            return _SparseGradient.apply(mask_embeddings, mask_features)
+        return _product(mask_embeddings, mask_features)
+
+
+def _product(mask_embeddings: Tensor, mask_features: Tensor) -> Tensor:
+    return torch.einsum("bqd,bdhw->bqhw", mask_embeddings, mask_features)
+
+
+class _SparseGradient(torch.autograd.Function):
+    """The product, with a gradient that leaves out masks without one: those of unmatched queries,
+    which are most. To find them an accelerator would have to wait, so it is for the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, mask_embeddings: Tensor, mask_features: Tensor) -> Tensor:
+        ctx.save_for_backward(mask_embeddings, mask_features)
+        return _product(mask_embeddings, mask_features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings, features = ctx.saved_tensors
+        own, maps = torch.zeros_like(embeddings), torch.zeros_like(features)
+        for b, gradient in enumerate(gradients[0].flatten(2)):
+            rows = gradient.any(1).nonzero()[:, 0]
+            if len(rows):
+                kept = gradient[rows]
+                own[b, rows] = kept @ features[b].flatten(1).mT
+                maps[b] = (embeddings[b, rows].mT @ kept).view(maps.shape[1:])
+        return own, maps
 
 
 class PredictionHeads(nn.Module):

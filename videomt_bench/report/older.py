@@ -21,6 +21,14 @@ _LOSSES = {
     "last_intermediate": True,
 }
 _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
+_TRAIN = {
+    "frozen": [],
+    "guided": 0.5,
+    "ema": None,
+    "exact_sharing": False,
+    "losses": _LOSSES,
+    "optim": _OPTIM,
+}
 _STAGE: dict[str, Any] = {
     "span": None,
     "include_last": True,
@@ -28,7 +36,7 @@ _STAGE: dict[str, Any] = {
     "reverse": 0.0,
     "present_everywhere": False,
     "drop_empty": True,
-    "train": {"frozen": [], "guided": 0.5, "losses": _LOSSES, "optim": _OPTIM},
+    "train": _TRAIN,
 }
 _TEST = {"class_threshold": 0.8, "overlap_threshold": 0.8, "mask_threshold": 0.5, "compile": None}
 ADDED: dict[str, Any] = {

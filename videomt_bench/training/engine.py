@@ -9,24 +9,27 @@ from __future__ import annotations
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.model import BaseModel, MMDistributedDataParallel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from videomt_bench.data.clips import ClipBatch, collate
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import VideoSegmenter
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.ema import EmaHook
+from videomt_bench.training.finite import FiniteHook, finite_clips
 from videomt_bench.training.freezing import freeze, synchronize_batch_norm
 from videomt_bench.training.hooks import (
     CHECKPOINT,
@@ -40,8 +43,19 @@ from videomt_bench.training.hooks import (
 )
 from videomt_bench.training.layers import LossSettings
 from videomt_bench.training.losses import clip_losses
+from videomt_bench.training.modes import COMPILE_MODES, checkpointing, compiled, deterministic
 from videomt_bench.training.optim import OptimSettings, build_optimizer
+from videomt_bench.training.precision import BFloat16, Float16, Float32
+from videomt_bench.training.sharing import (
+    WHOLE,
+    HostGroup,
+    Share,
+    Sharing,
+    StreamSampler,
+    split_batch,
+)
 from videomt_bench.training.stopping import StopHook, after_iterations
+from videomt_bench.training.visualizers import VISUALIZERS, Curves
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -59,6 +73,12 @@ class TrainSettings:
     "segmenter" or "tracker.appearance", and all below them do not learn. Where a tracker predicts
     anew, its targets are matched by the segmenter's predictions for the share ``guided`` of the
     iterations, afterwards by its own.
+
+    ``ema`` is the decay of a moving average of the weights, which is then what the training gives;
+    ``exact_sharing`` makes results independent of how processes share a batch, see ``sharing``.
+    ``prefetch`` batches wait for each of the ``workers``. ``checkpointing``, ``compile`` (a mode of
+    torch.compile) and ``deterministic`` are described in ``modes``, ``visualizers`` in
+    ``visualizers``.
     """
 
     iterations: int
@@ -71,37 +91,32 @@ class TrainSettings:
     masked_attention: bool = False
     precision: str = "fp32"
     divisor: int = 32
+    ema: float | None = None
+    exact_sharing: bool = False
     per_device: int | None = field(default=None, metadata=NOT_IN_ID)
     workers: int = field(default=0, metadata=NOT_IN_ID)
+    prefetch: int = field(default=2, metadata=NOT_IN_ID)
     checkpoint_interval: int = field(default=1000, metadata=NOT_IN_ID)
+    checkpointing: bool = field(default=False, metadata=NOT_IN_ID)
+    compile: str | None = field(default=None, metadata=NOT_IN_ID)
+    deterministic: bool = field(default=False, metadata=NOT_IN_ID)
+    visualizers: tuple[str, ...] = field(default=(), metadata=NOT_IN_ID)
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch", "divisor", "checkpoint_interval"):
+        for name in ("iterations", "batch", "divisor", "prefetch", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise BenchError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.guided <= 1:
             raise BenchError(f"guided is {self.guided}; it must be a share from 0 to 1")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-
-
-class StreamSampler(Sampler[list[int]]):
-    """Sample numbers of this process's micro-batches, from any micro-step on, without an end."""
-
-    def __init__(self, batch: int, accumulation: int) -> None:
-        self.batch = batch
-        self.accumulation = accumulation
-        self.start = 0
-
-    def __iter__(self) -> Iterator[list[int]]:
-        world, rank, step = get_world_size(), get_rank(), self.start
-        while True:
-            first = (step * world + rank) * self.batch
-            yield list(range(first, first + self.batch))
-            step += 1
-
-    def __len__(self) -> int:
-        return 2**62
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise BenchError(f"ema is {self.ema}; it must be a decay from 0 to below 1")
+        if self.compile is not None and self.compile not in COMPILE_MODES:
+            raise unknown("compile mode", self.compile, COMPILE_MODES)
+        for name in self.visualizers:
+            if name not in VISUALIZERS:
+                raise unknown("visualizer", name, VISUALIZERS)
 
 
 class ToDevice(nn.Module):
@@ -110,7 +125,7 @@ class ToDevice(nn.Module):
     anchor: Tensor
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        return {"batch": data["batch"].to(self.device)}
+        return {**data, "batch": data["batch"].to(self.device, non_blocking=True)}
 
     @property
     def device(self) -> torch.device:
@@ -140,10 +155,17 @@ class TrainingModel(BaseModel):
         self.losses = losses
         self.frozen = tuple(frozen)
         self.guided = False
+        self.finite = torch.zeros(0)
+        """Of the last forward pass, see ``finite_clips``."""
 
-    def forward(self, batch: ClipBatch, mode: str = "loss") -> dict[str, Tensor]:
+    def forward(
+        self, batch: ClipBatch, share: Share = WHOLE, mode: str = "loss"
+    ) -> dict[str, Tensor]:
         output, _ = self.model(batch.frames)
-        return clip_losses(output, batch.targets, self.matching, self.losses, self.guided)
+        self.finite = finite_clips(output)
+        points = share.points(batch.frames.device)
+        how = self.matching, self.losses, self.guided
+        return clip_losses(output, batch.targets, *how, share.totals, points)
 
     def train(self, mode: bool = True) -> TrainingModel:
         super().train(mode)
@@ -155,7 +177,8 @@ class TrainingModel(BaseModel):
 class TrainLoop(IterBasedTrainLoop):
     """mmengine's loop, except that resuming jumps to a sample instead of reading up to it.
 
-    The loader's workers end with ``run``.
+    All micro-batches of an optimizer step are read before its first one, since losses are divided
+    by numbers of the whole batch. The loader's workers end with ``run``.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader, max_iters: int) -> None:
@@ -168,8 +191,11 @@ class TrainLoop(IterBasedTrainLoop):
         self.dataloader.batch_sampler.start = self._iter
         batches = iter(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
-            self.run_iter(next(batches))
+            sharing = self.runner.sharing
+            step = [batch["batch"] for batch in islice(batches, sharing.accumulation)]
+            for batch, share in sharing.step(self._iter, step):
+                self.runner.model.train()
+                self.run_iter({"batch": batch, "share": share})
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
@@ -177,6 +203,8 @@ class TrainLoop(IterBasedTrainLoop):
 
 class TrainRunner(Runner):
     """mmengine's runner, except that models stay on their device and checkpoints are only data."""
+
+    sharing: Sharing
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
         if not is_distributed():
@@ -207,16 +235,6 @@ class TrainRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         unwrapped(self).load_state_dict(checkpoint["state_dict"])
         return checkpoint
-
-
-class BFloat16OptimWrapper(OptimWrapper):
-    """Autocast to bfloat16, which needs no loss scaling."""
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
-            yield
 
 
 def train(
@@ -250,26 +268,18 @@ def train(
     shares = split_batch(settings.batch, get_world_size(), settings.per_device)
     if is_distributed() and next(model.parameters()).device.type == "cuda":
         synchronize_batch_norm(model)
-    with freeze(model, settings.frozen) as frozen, after_iterations():
-        _runner(model, frozen, clips, settings, folder, seed, report, *shares).train()
+    with ExitStack() as stack:
+        frozen = stack.enter_context(freeze(model, settings.frozen))
+        runner = _runner(model, frozen, clips, settings, folder, seed, report, *shares)
+        if settings.deterministic:
+            stack.enter_context(deterministic())
+        if settings.compile is not None:
+            stack.enter_context(compiled(model, settings.compile))
+        if settings.checkpointing:
+            stack.enter_context(checkpointing(model))
+        stack.enter_context(after_iterations())
+        runner.train()
     return model
-
-
-def split_batch(batch: int, world: int, per_device: int | None) -> tuple[int, int]:
-    """Clips per process at once, and micro-steps per optimizer step, for an effective batch.
-
-    Raises:
-        BenchError: the batch cannot be shared equally.
-    """
-    if batch % world:
-        raise BenchError(f"batch {batch} cannot be shared by {world} processes; use a multiple")
-    share = batch // world
-    micro = share if per_device is None else min(per_device, share)
-    if micro < 1 or share % micro:
-        raise BenchError(
-            f"{share} clips per process cannot be taken {per_device} at a time; use a divisor"
-        )
-    return micro, share // micro
 
 
 def _runner(
@@ -284,29 +294,28 @@ def _runner(
     accumulation: int,
 ) -> Runner:
     total = settings.iterations * accumulation
-    loader = DataLoader(
-        clips,
-        batch_sampler=StreamSampler(micro, accumulation),
-        num_workers=settings.workers,
-        collate_fn=lambda items: {"batch": collate(items, settings.divisor)},
-        pin_memory=False,
-    )
+    group = HostGroup()
+    sharing = Sharing(StreamSampler(micro), accumulation, settings.exact_sharing, seed, group)
+    interval = settings.checkpoint_interval
+    curves = Curves(settings.visualizers, folder)
     checkpoint = folder / CHECKPOINT
     resume = checkpoint.is_file()
     off = dict.fromkeys(("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed"))
     device = next(model.parameters()).device
     trained = TrainingModel(model, settings.matching, settings.losses, frozen)
-    return TrainRunner(
+    runner = TrainRunner(
         model=trained.to(device),
         work_dir=str(folder / "engine"),
-        train_dataloader=loader,
+        train_dataloader=_loader(clips, sharing.sampler, settings, device),
         train_cfg=dict(type=TrainLoop, max_iters=total),
         optim_wrapper=_optim_wrapper(model, settings, accumulation),
         default_hooks={**off, "runtime_info": None},
         custom_hooks=[
             IterationHook(settings, accumulation, seed),
-            ProgressHook(report, settings.iterations, accumulation, folder / LOSSES),
-            CheckpointHook(folder, settings.checkpoint_interval, accumulation),
+            FiniteHook(folder, interval, accumulation, group),
+            *([] if settings.ema is None else [EmaHook(model, settings.ema, accumulation)]),
+            ProgressHook(report, settings.iterations, accumulation, folder / LOSSES, curves),
+            CheckpointHook(folder, interval, accumulation),
             StopHook(folder, accumulation),
         ],
         load_from=str(checkpoint) if resume else None,
@@ -315,6 +324,22 @@ def _runner(
         randomness=dict(seed=seed),
         experiment_name=f"{folder.name}-{os.getpid()}-{time.monotonic_ns()}",
         default_scope="mmengine",
+    )
+    runner.sharing = sharing  # not by ``train_cfg``, which mmengine copies
+    return runner
+
+
+def _loader(
+    clips: Dataset[Any], sampler: StreamSampler, settings: TrainSettings, device: torch.device
+) -> DataLoader:
+    """Its one iterator lasts as long as the training, and so do its workers."""
+    return DataLoader(
+        clips,
+        batch_sampler=sampler,
+        num_workers=settings.workers,
+        collate_fn=lambda items: {"batch": collate(items, settings.divisor)},
+        pin_memory=device.type == "cuda",
+        prefetch_factor=settings.prefetch if settings.workers else None,
     )
 
 
@@ -330,5 +355,5 @@ def _optim_wrapper(
     if settings.precision == "fp16":
         if next(model.parameters()).device.type == "cpu":
             raise BenchError("precision fp16 is not for training on the CPU; use fp32 or bf16")
-        return AmpOptimWrapper(dtype="float16", **arguments)
-    return {"fp32": OptimWrapper, "bf16": BFloat16OptimWrapper}[settings.precision](**arguments)
+        return Float16(dtype="float16", **arguments)
+    return {"fp32": Float32, "bf16": BFloat16}[settings.precision](**arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -15,9 +14,11 @@ import torch
 from mmengine.dist import all_reduce, get_rank, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from videomt_bench.errors import BenchError
 from videomt_bench.training.optim import set_rates
+from videomt_bench.training.visualizers import Curves
 
 if TYPE_CHECKING:
     from videomt_bench.training.engine import TrainSettings
@@ -84,44 +85,66 @@ class CheckpointHook(Hook):
 
 
 class ProgressHook(Hook):
-    """Logs losses, reports them about once a second, and stops where they are not finite."""
+    """Logs losses and draws their curves, and reports them about once a second.
+
+    Logged losses are those of the whole batch: means over micro-batches and processes.
+    """
 
     priority = "LOW"
 
-    def __init__(self, report: Report, total: int, accumulation: int, log: Path) -> None:
+    def __init__(
+        self, report: Report, total: int, accumulation: int, log: Path, curves: Curves
+    ) -> None:
         self.report = report
         self.total = total
         self.accumulation = accumulation
         self.log = log
+        self.curves = curves
         self.last = 0.0
         self.every = max(1, total // 200)
+        self.sums: dict[str, Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
+        step = runner.iter // self.accumulation
         if get_rank() == 0:
-            _forget_after(self.log, runner.iter // self.accumulation)
+            _forget_after(self.log, step)
+        self.curves.begin(step)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         step = (batch_idx + 1) // self.accumulation
         due = time.monotonic() - self.last > 1.0
-        logged = (batch_idx + 1) % (self.every * self.accumulation) == 0
+        logged = step % self.every == 0 and (batch_idx + 1) % self.accumulation == 0
+        losses = self._mean(batch_idx, outputs or {})
         if not (due or logged):
             return
         if due:
             self.last = time.monotonic()
-        losses = {name: float(value.detach()) for name, value in (outputs or {}).items()}
-        if not all(map(math.isfinite, losses.values())):
-            raise BenchError(f"the loss is not a finite number at iteration {step}: {losses}")
+        numbers = {name: float(value) for name, value in losses.items()}
         if logged and is_distributed():
-            losses = _mean_over_processes(losses)
+            numbers = _mean_over_processes(numbers)
+        if logged:
+            self.curves.add(runner, step, numbers)
         if get_rank() != 0:
             return
         if logged:
             with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **losses}) + "\n")
+                file.write(json.dumps({"step": step, **numbers}) + "\n")
         if due:
-            self.report(step, self.total, losses)
+            self.report(step, self.total, numbers)
+
+    def after_train(self, runner: Runner) -> None:
+        self.curves.end()
+
+    def _mean(self, batch_idx: int, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of the step so far, over its micro-batches."""
+        done = batch_idx % self.accumulation
+        if done == 0:
+            self.sums = {}
+        for name, value in outputs.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        return {name: value / (done + 1) for name, value in self.sums.items()}
 
 
 def _mean_over_processes(losses: dict[str, float]) -> dict[str, float]:

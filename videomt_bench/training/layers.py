@@ -62,7 +62,55 @@ class LayerPredictions:
         )
 
 
+@dataclass(frozen=True)
+class Points:
+    """Where random points come from: one stream for the batch, or one for each of its clips."""
+
+    generators: tuple[torch.Generator, ...] | None = None
+    """Of each clip; None: torch's own stream."""
+
+    def draw(
+        self, rows: Sequence[int], number: int, device: torch.device, depth: int = 1
+    ) -> Tensor:
+        """Points (M, number, 2) in 0..1 for M = depth · sum(rows) maps, layer by layer.
+
+        ``rows`` says how many maps of a layer each clip has, clip after clip.
+        """
+        if self.generators is None:
+            return torch.rand(depth * sum(rows), number, 2, device=device)
+        parts = [
+            torch.rand(depth, count, number, 2, device=device, generator=generator)
+            for count, generator in zip(rows, self.generators, strict=True)
+        ]
+        return torch.cat(parts, 1).flatten(0, 1)
+
+
+ONE_STREAM = Points()
+
+
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values (N, K, P) of maps (N, K, h, w) at points (N, P, 2), x and y in 0..1."""
+    """Bilinear values (N, K, P) of maps (N, K, h, w) at points (N, P, 2), x and y in 0..1.
+
+    Beyond the centres of the outer pixels a map fades to zero.
+    """
+    if maps.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return gather_points(maps, points)
     grid = 2.0 * points[:, None] - 1.0
     return grid_sample(maps, grid, mode="bilinear", align_corners=False)[:, :, 0]
+
+
+def gather_points(maps: Tensor, points: Tensor) -> Tensor:
+    """As ``sample_points``, by four gathers: their gradient has a deterministic CUDA kernel."""
+    height, width = maps.shape[-2:]
+    place = points * points.new_tensor([width, height]) - 0.5
+    corner = place.floor()
+    share = place - corner
+    flat, values = maps.flatten(2), maps.new_zeros(())
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        x, y = corner[..., 0] + dx, corner[..., 1] + dy
+        weight = (share[..., 0] - (1 - dx)).abs() * (share[..., 1] - (1 - dy)).abs()
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+        index = index[:, None].expand(-1, maps.shape[1], -1)
+        values = values + flat.gather(2, index) * (weight * inside)[:, None]
+    return values

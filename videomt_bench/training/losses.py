@@ -6,7 +6,7 @@ its mask target is empty (first-appearance matching). Per-frame matching has no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,8 +24,17 @@ from videomt_bench.training.identity_losses import (
     reference_loss,
     unlearned,
 )
-from videomt_bench.training.layers import LayerPredictions, LossSettings, sample_points
+from videomt_bench.training.layers import (
+    ONE_STREAM,
+    LayerPredictions,
+    LossSettings,
+    Points,
+    sample_points,
+)
 from videomt_bench.training.matching import everywhere, match, match_guided
+
+Totals = Mapping[Matching, float]
+"""Targets of a whole batch, by matching, over the number of micro-batches that share it."""
 
 
 @dataclass
@@ -42,6 +51,8 @@ class Pairs:
     """(U,) class."""
     mask: Tensor
     """(U, H, W) bool."""
+    rows: list[int]
+    """How many of the targets each clip has."""
 
 
 def clip_losses(
@@ -50,6 +61,8 @@ def clip_losses(
     matching: Matching,
     settings: LossSettings,
     guided: bool = False,
+    totals: Totals | None = None,
+    points: Points = ONE_STREAM,
 ) -> dict[str, Tensor]:
     """Weighted losses of an output; the parts that learn decide which.
 
@@ -67,17 +80,20 @@ def clip_losses(
         matching: how objects find their queries.
         settings: weights and point sampling.
         guided: objects find a tracker's slots by the segmenter's predictions.
+        totals: of the batch that the clips are a part of; the mean of the losses of all parts is
+            then that of the whole. Contrastive terms stay means of the part. None: they are all.
+        points: where random points come from.
     """
     with torch.autocast(output.mask_logits.device.type, enabled=False):
         layers = LayerPredictions.of(output, settings.last_intermediate)
         if guided and output.source is not None:
-            queries = match_guided(output, targets, matching, settings)
+            queries = match_guided(output, targets, matching, settings, points)
         else:
-            queries = match(layers, targets, matching, settings)
-        losses = _layer_losses(layers, targets, queries, matching, settings)
+            queries = match(layers, targets, matching, settings, points)
+        losses = _layer_losses(layers, targets, queries, matching, settings, totals, points)
         return {
             **{f"loss_{name}": value for name, value in losses.items()},
-            **_segmenter_losses(output, targets, queries, matching, settings),
+            **_segmenter_losses(output, targets, queries, matching, settings, totals, points),
             **_reference_losses(output, queries, settings),
         }
 
@@ -88,13 +104,18 @@ def _layer_losses(
     queries: Sequence[Tensor],
     matching: Matching,
     settings: LossSettings,
+    totals: Totals | None,
+    points: Points,
 ) -> dict[str, Tensor]:
     """Mask2Former's losses ``class``, ``mask`` and ``dice`` of matched layers."""
     pairs = _pairs(targets, queries)
-    count = _mean_over_processes(_num_masks(targets, matching)).clamp(min=1)
-    mask, dice = _mask_losses(layers, pairs, settings)
+    total = None if totals is None else totals[matching]
+    count = _num_masks(targets, matching).clamp(min=1)
+    if total is not None:
+        count = torch.full_like(count, total or 1.0)
+    mask, dice = _mask_losses(layers, pairs, settings, points)
     return {
-        "class": settings.class_weight * _class_loss(layers, pairs, settings),
+        "class": settings.class_weight * _class_loss(layers, pairs, settings, total),
         "mask": settings.mask_weight * mask / count,
         "dice": settings.dice_weight * dice / count,
     }
@@ -106,6 +127,8 @@ def _segmenter_losses(
     queries: Sequence[Tensor],
     matching: Matching,
     settings: LossSettings,
+    totals: Totals | None,
+    points: Points,
 ) -> dict[str, Tensor]:
     """What a segmenter below a tracker learns, its identities included; matched once for both."""
     source = output if output.source is None else output.source
@@ -116,13 +139,14 @@ def _segmenter_losses(
     losses = {}
     if joint:
         layers = LayerPredictions.of(source, settings.last_intermediate)
-        queries = match(layers, targets, "per_frame", settings)
-        own = _layer_losses(layers, targets, queries, "per_frame", settings)
+        queries = match(layers, targets, "per_frame", settings, points)
+        own = _layer_losses(layers, targets, queries, "per_frame", settings, totals, points)
         losses = {f"loss_segmenter_{name}": value for name, value in own.items()}
     elif source is not output or matching != "per_frame":
-        queries = match(LayerPredictions.stack([source]), targets, "per_frame", settings)
+        layers = LayerPredictions.stack([source])
+        queries = match(layers, targets, "per_frame", settings, points)
     if identified:
-        losses |= _identity_losses(output, source, targets, queries, settings)
+        losses |= _identity_losses(output, source, targets, queries, settings, points)
     return losses
 
 
@@ -132,13 +156,14 @@ def _identity_losses(
     targets: Sequence[ClipTargets],
     queries: Sequence[Tensor],
     settings: LossSettings,
+    points: Points,
 ) -> dict[str, Tensor]:
     identity, features = output.identity, output.mask_features
     assert identity is not None
     weights = settings.identity_weight, settings.identity_cosine_weight
     if settings.pseudo_identity:
         layers = LayerPredictions.stack([source])
-        queries = match(layers, everywhere(targets), "per_frame", settings)
+        queries = match(layers, everywhere(targets), "per_frame", settings, points)
     final = [query[-1] for query in queries]
     losses = _terms("identity", weights, identity, lambda: identity_loss(identity, targets, final))
     if features is not None and features.requires_grad:
@@ -190,6 +215,7 @@ def _pairs(targets: Sequence[ClipTargets], queries: Sequence[Tensor]) -> Pairs:
         query=torch.cat(columns[2], 1),
         label=torch.cat(columns[3]),
         mask=torch.cat(columns[4]),
+        rows=[len(clip) for clip in columns[0]],
     )
 
 
@@ -200,8 +226,14 @@ def _num_masks(targets: Sequence[ClipTargets], matching: Matching) -> Tensor:
     return torch.stack(counts).sum().float()
 
 
-def _class_loss(layers: LayerPredictions, pairs: Pairs, settings: LossSettings) -> Tensor:
-    """Cross-entropy over all queries, no-object weighted down; a weighted mean in each layer."""
+def _class_loss(
+    layers: LayerPredictions, pairs: Pairs, settings: LossSettings, total: float | None
+) -> Tensor:
+    """Cross-entropy over all queries, no-object weighted down; a weighted mean in each layer.
+
+    With ``total``, the objects of this many targets count in the sum of weights instead of those
+    that the part has; an object that finds no query is among them.
+    """
     logits = layers.class_logits
     classes = logits.shape[-1]
     target = torch.full(logits.shape[:-1], classes - 1, device=logits.device)
@@ -214,11 +246,14 @@ def _class_loss(layers: LayerPredictions, pairs: Pairs, settings: LossSettings) 
     weight[-1] = settings.no_object_weight
     terms = cross_entropy(logits.flatten(0, 3), target.flatten(), weight, reduction="none")
     terms = terms.view(logits.shape[0], -1).sum(1)
-    return (terms / weight[target].flatten(1).sum(1)).sum()
+    if total is None:
+        return (terms / weight[target].flatten(1).sum(1)).sum()
+    others = settings.no_object_weight * (target[0].numel() - total)
+    return terms.sum() / (total + others)
 
 
 def _mask_losses(
-    layers: LayerPredictions, pairs: Pairs, settings: LossSettings
+    layers: LayerPredictions, pairs: Pairs, settings: LossSettings, points: Points
 ) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy and Dice at sampled points, summed over pairs and layers."""
     depth, count = pairs.query.shape
@@ -229,9 +264,9 @@ def _mask_losses(
     logits = layers.mask_logits[layer, pairs.clip, pairs.frame, pairs.query.clamp(min=0)]
     matched = (pairs.query >= 0).to(logits.dtype)
     maps = logits.flatten(0, 1)[:, None]
-    points = _uncertain_points(maps.detach(), settings)
-    x = sample_points(maps, points)[:, 0].view(depth, count, -1)
-    y = _labels_at(pairs.mask, points.view(depth, count, -1, 2))
+    at = _uncertain_points(maps.detach(), settings, points, pairs.rows)
+    x = sample_points(maps, at)[:, 0].view(depth, count, -1)
+    y = _labels_at(pairs.mask, at.view(depth, count, -1, 2))
     mask = binary_cross_entropy_with_logits(x, y, reduction="none").mean(-1)
     p = x.sigmoid()
     dice = 1 - (2 * (p * y).sum(-1) + 1) / (p.sum(-1) + y.sum(-1) + 1)
@@ -245,19 +280,21 @@ def _labels_at(masks: Tensor, points: Tensor) -> Tensor:
     return sample_points(masks[:, None].float(), grid)[:, 0].view(count, depth, -1).transpose(0, 1)
 
 
-def _uncertain_points(maps: Tensor, settings: LossSettings) -> Tensor:
-    """Points (M, P, 2) for maps (M, 1, h, w): most where logits are near zero, the rest random."""
+def _uncertain_points(
+    maps: Tensor,
+    settings: LossSettings,
+    points: Points = ONE_STREAM,
+    rows: Sequence[int] | None = None,
+) -> Tensor:
+    """Points (M, P, 2) for maps (M, 1, h, w): most where logits are near zero, the rest random.
+
+    ``rows`` says how many maps of a layer each clip has; by default all are of one.
+    """
     total, uncertain = settings.num_points, int(settings.importance * settings.num_points)
-    pairs, device = maps.shape[0], maps.device
-    candidates = torch.rand(pairs, int(settings.oversample * total), 2, device=device)
+    rows, device = rows or [len(maps)], maps.device
+    depth = len(maps) // sum(rows)
+    candidates = points.draw(rows, int(settings.oversample * total), device, depth)
     certainty = sample_points(maps, candidates)[:, 0].abs()
     chosen = certainty.topk(uncertain, dim=1, largest=False, sorted=False).indices
     chosen = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-    return torch.cat([chosen, torch.rand(pairs, total - uncertain, 2, device=device)], 1)
-
-
-def _mean_over_processes(count: Tensor) -> Tensor:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return count
-    torch.distributed.all_reduce(count)
-    return count / torch.distributed.get_world_size()
+    return torch.cat([chosen, points.draw(rows, total - uncertain, device, depth)], 1)

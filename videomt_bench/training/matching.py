@@ -20,7 +20,13 @@ from videomt_bench.data.clips import ClipTargets
 from videomt_bench.errors import unknown
 from videomt_bench.models.contracts import ClipOutput, ClipPrediction
 from videomt_bench.models.variant import Matching
-from videomt_bench.training.layers import LayerPredictions, LossSettings, sample_points
+from videomt_bench.training.layers import (
+    ONE_STREAM,
+    LayerPredictions,
+    LossSettings,
+    Points,
+    sample_points,
+)
 
 BLOCKED = 1e6
 """Cost of a query that already holds an object."""
@@ -34,6 +40,7 @@ def match(
     targets: Sequence[ClipTargets],
     matching: Matching,
     settings: LossSettings,
+    points: Points = ONE_STREAM,
 ) -> list[Tensor]:
     """For each clip the query (L, N, T) of every object and frame, -1 where there is none."""
     if matching not in ("first_appearance", "per_frame"):
@@ -41,7 +48,7 @@ def match(
     first = matching == "first_appearance"
     columns = [(_first_columns if first else _frame_columns)(t.present) for t in targets]
     frames = [(b, t) for b, clip in enumerate(columns) for t in clip]
-    costs = dict(zip(frames, _costs(layers, targets, frames, settings), strict=True))
+    costs = dict(zip(frames, _costs(layers, targets, frames, settings, points), strict=True))
     assign = _assign_first if first else _assign_frames
     depth, _, length, queries = layers.class_logits.shape[:4]
     result = []
@@ -60,6 +67,7 @@ def match_guided(
     targets: Sequence[ClipTargets],
     matching: Matching,
     settings: LossSettings,
+    points: Points = ONE_STREAM,
 ) -> list[Tensor]:
     """As ``match``, by the segmenter's final predictions in the tracker's order (CAVIS; DVIS++).
 
@@ -74,7 +82,7 @@ def match_guided(
         return x.gather(2, index.expand(*order.shape, *x.shape[3:]))
 
     slots = ClipPrediction(take(source.class_logits), take(source.mask_logits))
-    found = match(LayerPredictions.stack([slots]), targets, matching, settings)
+    found = match(LayerPredictions.stack([slots]), targets, matching, settings, points)
     kept = output.intermediate if settings.last_intermediate else output.intermediate[:-1]
     depth = 1 + len(kept)
     return [queries.expand(depth, -1, -1) for queries in found]
@@ -123,6 +131,7 @@ def _costs(
     targets: Sequence[ClipTargets],
     frames: list[tuple[int, int]],
     settings: LossSettings,
+    points: Points,
 ) -> list[np.ndarray]:
     """The cost (L, Q, N) of every query for every object, in each of the frames (clip, t)."""
     if not frames:
@@ -137,12 +146,13 @@ def _costs(
         count = len(targets[i].labels)
         masks[f, :count] = targets[i].masks[:, frame].float()
         labels[f, :count] = targets[i].labels
-    points = torch.rand(len(frames), settings.num_points, 2, device=device)
-    truth = sample_points(masks, points)
-    rows = len(frames) * layers.mask_logits.shape[3]
-    step = max(1, POINT_BUDGET // (rows * settings.num_points))
+    rows = [sum(i == clip for i, _ in frames) for clip in range(len(targets))]
+    at = points.draw(rows, settings.num_points, device)
+    truth = sample_points(masks, at)
+    maps = len(frames) * layers.mask_logits.shape[3]
+    step = max(1, POINT_BUDGET // (maps * settings.num_points))
     parts = [
-        _layer_costs(classes[:, b, t], logits[:, b, t], truth, labels, points, settings)
+        _layer_costs(classes[:, b, t], logits[:, b, t], truth, labels, at, settings)
         for classes, logits in zip(
             layers.class_logits.split(step), layers.mask_logits.split(step), strict=True
         )
