@@ -79,7 +79,7 @@ def plain_image(model: VideoSegmenter, image: Tensor, queries: Tensor):
         masks = torch.einsum("bqd,bdhw->bqhw", segmenter.mask_head(own), features)
         return segmenter.class_head(own)[0], masks[0]
 
-    x = torch.cat([queries, encoder(image)], 1)
+    x = torch.cat([queries, encoder(image)["tokens"]], 1)
     layers = []
     for block in encoder.joint_blocks:
         layers.append(predict(x))

@@ -8,7 +8,7 @@ from videomt_bench.data.clips import ClipTargets
 from videomt_bench.errors import BenchError
 from videomt_bench.models import ClipOutput
 from videomt_bench.training.layers import LayerPredictions, LossSettings
-from videomt_bench.training.matching import match
+from videomt_bench.training.matching import POINT_BUDGET, match
 
 SETTINGS = LossSettings(num_points=200)
 MATCHINGS = ("first_appearance", "per_frame")
@@ -133,11 +133,11 @@ def test_clips_without_objects(clips, matching):
     assert [f.shape for f in matched(*clips(0, (0, 0)), matching)] == [(3, 0, 4)] * 2
 
 
-def test_layers_in_turn_are_layers_at_once(clips, monkeypatch):
+def test_maps_in_turn_are_maps_at_once(clips, monkeypatch):
     output, targets = clips(2, (4, 3))
     torch.manual_seed(1)
     at_once = matched(output, targets)
-    monkeypatch.setattr("videomt_bench.training.matching.POINT_BUDGET", 1)
+    monkeypatch.setitem(POINT_BUDGET, "cpu", 1)
     torch.manual_seed(1)
     for ours, theirs in zip(matched(output, targets), at_once, strict=True):
         np.testing.assert_array_equal(ours, theirs)

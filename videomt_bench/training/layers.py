@@ -42,23 +42,26 @@ class LossSettings:
 
 @dataclass
 class LayerPredictions:
-    """Class logits (L, B, T, Q, C+1) and mask logits (L, B, T, Q, h, w); the last is final."""
+    """Class logits (L, B, T, Q, C+1) and mask logits, L times (B, T, Q, h, w); the last is final.
+
+    Few masks are needed, those of matched queries and of some frames, so they are not stacked.
+    """
 
     class_logits: Tensor
-    mask_logits: Tensor
+    mask_logits: tuple[Tensor, ...]
 
     @staticmethod
     def of(output: ClipOutput, last_intermediate: bool = True) -> LayerPredictions:
-        """Stack the intermediate predictions of a clip and its final one, in float32."""
+        """The intermediate predictions of a clip and its final one, in float32."""
         kept = output.intermediate if last_intermediate else output.intermediate[:-1]
         return LayerPredictions.stack([*kept, output])
 
     @staticmethod
     def stack(layers: Sequence[ClipPrediction]) -> LayerPredictions:
-        """Stack predictions, in float32."""
+        """Put predictions together, in float32."""
         return LayerPredictions(
             torch.stack([layer.class_logits for layer in layers]).float(),
-            torch.stack([layer.mask_logits for layer in layers]).float(),
+            tuple(layer.mask_logits.float() for layer in layers),
         )
 
 

@@ -258,10 +258,14 @@ def _mask_losses(
     """Binary cross-entropy and Dice at sampled points, summed over pairs and layers."""
     depth, count = pairs.query.shape
     if count == 0:
-        nothing = layers.mask_logits.sum() * 0.0
+        nothing = torch.stack([masks.sum() for masks in layers.mask_logits]).sum() * 0.0
         return nothing, nothing
-    layer = torch.arange(depth, device=pairs.query.device)[:, None]
-    logits = layers.mask_logits[layer, pairs.clip, pairs.frame, pairs.query.clamp(min=0)]
+    logits = torch.stack(
+        [
+            masks[pairs.clip, pairs.frame, query]
+            for masks, query in zip(layers.mask_logits, pairs.query.clamp(min=0), strict=True)
+        ]
+    )
     matched = (pairs.query >= 0).to(logits.dtype)
     maps = logits.flatten(0, 1)[:, None]
     at = _uncertain_points(maps.detach(), settings, points, pairs.rows)

@@ -30,8 +30,9 @@ from videomt_bench.training.layers import (
 
 BLOCKED = 1e6
 """Cost of a query that already holds an object."""
-POINT_BUDGET = 2**26
-"""Sampled logits held at once; layers are taken in turn beyond it."""
+POINT_BUDGET = {"cpu": 2**22, "cuda": 2**26}
+"""Sampled logits held at once, by device; maps are taken in turn beyond it. A CPU gets memory of
+this size again and again, and larger pieces from the system each time."""
 
 
 @torch.no_grad()
@@ -136,7 +137,7 @@ def _costs(
     """The cost (L, Q, N) of every query for every object, in each of the frames (clip, t)."""
     if not frames:
         return []
-    device = layers.mask_logits.device
+    device = layers.class_logits.device
     b, t = (torch.tensor(x, device=device) for x in zip(*frames, strict=True))
     most = max(len(targets[i].labels) for i, _ in frames)
     size = targets[0].masks.shape[-2:]
@@ -149,19 +150,21 @@ def _costs(
     rows = [sum(i == clip for i, _ in frames) for clip in range(len(targets))]
     at = points.draw(rows, settings.num_points, device)
     truth = sample_points(masks, at)
-    maps = len(frames) * layers.mask_logits.shape[3]
-    step = max(1, POINT_BUDGET // (maps * settings.num_points))
+    classes = layers.class_logits[:, b, t].flatten(0, 1)
+    logits = torch.stack([masks[b, t] for masks in layers.mask_logits]).flatten(0, 1)
+    order = torch.arange(len(frames), device=device).repeat(len(layers.mask_logits))
+    budget = POINT_BUDGET["cpu" if device.type == "cpu" else "cuda"]
+    step = max(1, budget // (logits.shape[1] * settings.num_points))
     parts = [
-        _layer_costs(classes[:, b, t], logits[:, b, t], truth, labels, at, settings)
-        for classes, logits in zip(
-            layers.class_logits.split(step), layers.mask_logits.split(step), strict=True
-        )
+        _map_costs(c, x, truth[f], labels[f], at[f], settings)
+        for c, x, f in zip(classes.split(step), logits.split(step), order.split(step), strict=True)
     ]
-    cost = torch.cat(parts).nan_to_num(BLOCKED, BLOCKED, -BLOCKED).cpu().numpy()
+    found = torch.cat(parts).nan_to_num(BLOCKED, BLOCKED, -BLOCKED).cpu().numpy()
+    cost = found.reshape(-1, len(frames), *found.shape[1:])
     return [cost[:, f, :, : len(targets[i].labels)] for f, (i, _) in enumerate(frames)]
 
 
-def _layer_costs(
+def _map_costs(
     classes: Tensor,
     logits: Tensor,
     truth: Tensor,
@@ -169,16 +172,21 @@ def _layer_costs(
     points: Tensor,
     settings: LossSettings,
 ) -> Tensor:
-    """Costs (L, F, Q, N) from class logits (L, F, Q, C+1) and mask logits (L, F, Q, h, w)."""
-    depth, frames, queries = classes.shape[:3]
-    grid = points.expand(depth, *points.shape).flatten(0, 1)
-    x = sample_points(logits.flatten(0, 1), grid).unflatten(0, (depth, frames))
-    y = truth.transpose(1, 2)
+    """Costs (M, Q, N) of M frames of any layers.
+
+    Args:
+        classes: class logits (M, Q, C+1).
+        logits: mask logits (M, Q, h, w).
+        truth: masks of the objects at the points (M, N, P).
+        labels: of the objects (M, N).
+        points: (M, P, 2).
+        settings: weights.
+    """
+    x, y = sample_points(logits, points), truth.transpose(1, 2)
     cross_entropy = (softplus(x).sum(-1, keepdim=True) - x @ y) / x.shape[-1]
-    p = x.sigmoid()
+    p = x.sigmoid_()
     dice = 1 - (2 * (p @ y) + 1) / (p.sum(-1, keepdim=True) + y.sum(1, keepdim=True) + 1)
-    index = labels[None, :, None].expand(depth, frames, queries, -1)
-    likelihood = classes.softmax(-1).gather(3, index)
+    likelihood = classes.softmax(-1).gather(2, labels[:, None].expand(-1, classes.shape[1], -1))
     return (
         settings.mask_weight * cross_entropy
         + settings.dice_weight * dice
