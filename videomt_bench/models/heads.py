@@ -61,14 +61,14 @@ class _SparseGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         embeddings, features = ctx.saved_tensors
-        own, maps = torch.zeros_like(embeddings), torch.zeros_like(features)
+        pixels = features.permute(0, 2, 3, 1)
+        own, maps = torch.zeros_like(embeddings), pixels.new_empty(pixels.shape)
         for b, gradient in enumerate(gradients[0].flatten(2)):
-            rows = gradient.any(1).nonzero()[:, 0]
-            if len(rows):
-                kept = gradient[rows]
-                own[b, rows] = kept @ features[b].flatten(1).mT
-                maps[b] = (embeddings[b, rows].mT @ kept).view(maps.shape[1:])
-        return own, maps
+            rows = ((gradient.amax(1) != 0) | (gradient.amin(1) != 0)).nonzero()[:, 0]
+            kept = gradient[rows]
+            own[b, rows] = kept @ pixels[b].flatten(0, 1)
+            torch.mm(kept.mT, embeddings[b, rows], out=maps[b].flatten(0, 1))
+        return own, maps.permute(0, 3, 1, 2)
 
 
 class PredictionHeads(nn.Module):
