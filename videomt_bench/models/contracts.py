@@ -186,6 +186,8 @@ class QueryMemory(nn.Module, ABC):
 
     reads_masks = True
     """Whether ``update`` looks at mask logits or mask features; False lets masks be deferred."""
+    state_varies = False
+    """Whether the size of the state changes within a stream, as that of a variable set does."""
 
     @abstractmethod
     def init_state(self, batch: int) -> State:
