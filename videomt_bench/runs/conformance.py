@@ -70,11 +70,7 @@ def _grouped(model: VideoSegmenter) -> str:
     learning = {n for n, p in model.named_parameters() if p.requires_grad}
     if lost := sorted(learning - names.keys()):
         raise ValueError(f"{', '.join(lost[:5])} would not learn; register them as parameters")
-    slow = [
-        n for n, r in names.items() if n.startswith(("memory.", "tracker.")) and r < settings.lr
-    ]
-    if slow:
-        raise ValueError(
-            f"{slow[0]} learns at a rate of the encoder; keep encoders out of memories"
-        )
+    own = {n: rate for n, rate in names.items() if n.startswith(("memory.", "tracker."))}
+    if slow := [n for n, rate in own.items() if rate < settings.lr]:
+        raise ValueError(f"{slow[0]} has a rate of the encoder; keep encoders out of memories")
     return f"{len(own)} of memory and tracker, {len(names)} in all"
