@@ -16,7 +16,7 @@ variants = [*planned_variants, "step6_videomt"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"
 _in21k = "vit_large_patch16_224.augreg_in21k"
 _in1k = "deit3_large_patch16_224.fb_in1k"
-_dinov3 = "vit_large_patch16_dinov3"
+_dinov3 = "vit_large_patch16_dinov3_qkvb.lvd1689m"
 _eva02 = "eva02_large_patch14_224.mim_in22k"
 _labels = {
     _dinov3: "DINOv3",
@@ -25,7 +25,6 @@ _labels = {
     _in21k: "IN-21K",
     _in1k: "IN-1K",
 }
-planned_encoders = [_dinov3, _eva02]
 encoders = [dict(name=name, image_size=640, weights="timm") for name in _labels]
 sizes = {
     name: dict(label=label, setting=f"ViT-L, {label}, YouTube-VIS 2019")

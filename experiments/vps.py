@@ -10,10 +10,9 @@ caption = "VIPSeg, ViT-L. All systems are tested at a short side of 720."
 published = "vps"
 others = True
 planned_variants = ["dvis_plus", "dvis_daq", "step0_cavis"]
-variants = [*planned_variants, "step6_videomt"]
+variants = [*planned_variants, "step6_videomt", "step6_videomt_normalized"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"
-_dinov3 = "vit_large_patch16_dinov3"
-planned_encoders = [_dinov3]
+_dinov3 = "vit_large_patch16_dinov3_qkvb.lvd1689m"
 encoders = [dict(name=n, image_size=1280, weights="timm") for n in (_dinov2, _dinov3)]
 sizes = {
     _dinov2: dict(label="DINOv2", setting="ViT-L, DINOv2, VIPSeg"),
@@ -35,6 +34,8 @@ _plain = dict(
 )
 _contrastive = dict(frames=4, train=dict(iterations=20000, optim=dict(lr=1e-4)))
 changes = dict(
+    step6_videomt=dict(only=[_dinov2]),
+    step6_videomt_normalized=dict(only=[_dinov3], published="step6_videomt"),
     step0_cavis=_plain,
     dvis_plus=dict(
         recipe=dict(

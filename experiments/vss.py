@@ -13,10 +13,9 @@ caption = (
 published = "vss"
 others = True
 planned_variants = ["dvis_plus"]
-variants = [*planned_variants, "step6_videomt"]
+variants = [*planned_variants, "step6_videomt", "step6_videomt_normalized"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"
-_dinov3 = "vit_large_patch16_dinov3"
-planned_encoders = [_dinov3]
+_dinov3 = "vit_large_patch16_dinov3_qkvb.lvd1689m"
 encoders = [dict(name=n, image_size=1280, weights="timm") for n in (_dinov2, _dinov3)]
 sizes = {
     _dinov2: dict(label="DINOv2", setting="ViT-L, DINOv2, VSPW"),
@@ -34,11 +33,13 @@ datasets = [
 ]
 recipe = dict(name="vspw", video=dict(train=dict(iterations=20000)))
 changes = dict(
+    step6_videomt=dict(only=[_dinov2]),
+    step6_videomt_normalized=dict(only=[_dinov3], published="step6_videomt"),
     dvis_plus=dict(
         encoders={_dinov2: dict(name="vit_large_patch14_dinov2", image_size=592)},
         only=[_dinov2],
         recipe=dict(
             segmenter=dict(frames=4, train=dict(iterations=20000, batch=16, matching="per_frame")),
         ),
-    )
+    ),
 )

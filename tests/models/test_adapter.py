@@ -271,7 +271,7 @@ def test_maps_are_put_together_as_published() -> None:
         c2, c3, c4 = cells[:, :, :96], cells[:, :, 96:120], cells[:, :, 120:]
         c2, c3, c4 = c2.view(2, -1, 8, 12), c3.view(2, -1, 4, 6), c4.view(2, -1, 2, 3)
         features = adapter.encoder.vit.forward_intermediates(
-            frames, [2, 5, 8, 11], intermediates_only=True
+            adapter.encoder.renormalize(frames), [2, 5, 8, 11], intermediates_only=True
         )
         sums = [kept["c1"] + adapter.up(c2), c2, c3, c4]
         for ours, c, x, scale, norm in zip(

@@ -35,9 +35,9 @@ def test_features_are_those_of_timm() -> None:
     encoder = build_encoder(EncoderSpec(SMALL, image_size=64)).eval()
     frames = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        tokens = encoder(frames)
+        tokens = encoder(frames)["tokens"]
         for block in encoder.joint_blocks:
-            tokens = block(tokens)
+            tokens = encoder.run(block, tokens)
         assert torch.equal(encoder.norm(tokens), encoder.vit.forward_features(frames))
 
 

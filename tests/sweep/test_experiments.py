@@ -10,6 +10,7 @@ import pytest
 from conftest import micro_settings
 
 from videomt_bench.errors import BenchError
+from videomt_bench.models import load_variant
 from videomt_bench.report.published import load_published, published_cells
 from videomt_bench.report.table import build_tables
 from videomt_bench.sweep.experiment import Experiment, experiment_names, load_experiment
@@ -98,6 +99,27 @@ def test_an_encoder_that_cannot_be_built_yet_is_missing_with_its_reason() -> Non
     assert {r.encoder.name for r in loaded.runs()} == {TINY}
     (line,) = loaded.missing()
     assert line.startswith("the encoder 'vit_x' cannot be built yet: unknown encoder 'vit_x'")
+
+
+@pytest.mark.parametrize("name", ["vps", "vss"])
+def test_dinov3_propagates_normalised_queries(name: str) -> None:
+    """As its public configurations for VIPSeg and VSPW say, and no others."""
+    loaded = load_experiment(name)
+    assert not any("encoder" in line for line in loaded.missing())
+    encoders = {r.variant: r.encoder.name for r in loaded.runs() if "step6" in r.variant}
+    assert encoders == {
+        "step6_videomt": "vit_large_patch14_reg4_dinov2",
+        "step6_videomt_normalized": "vit_large_patch16_dinov3_qkvb.lvd1689m",
+    }
+    memory = load_variant("step6_videomt_normalized").slots()["memory"]
+    assert memory == "QueryFusion(normalize=True)"
+
+
+def test_every_encoder_of_the_pre_training_table_is_there() -> None:
+    loaded = load_experiment("pretraining")
+    runs = {(r.variant, r.encoder.name) for r in loaded.runs()}
+    assert len(runs) == 10
+    assert loaded.missing() == []
 
 
 def test_the_data_set_decides_recipe_and_cost() -> None:

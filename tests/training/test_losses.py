@@ -340,7 +340,7 @@ def test_masks_anneal_as_in_eomt(tiny, blocks):
 
 def joint_tokens(segmenter, batch: int = 2) -> tuple[Tensor, int]:
     """Five queries, the prefix and 4 × 4 patches; the index of the first patch."""
-    tokens = segmenter.encoder(torch.randn(batch, 3, 32, 32))
+    tokens = segmenter.encoder(torch.randn(batch, 3, 32, 32))["tokens"]
     return torch.cat([torch.randn(batch, 5, segmenter.dim), tokens], 1), 5 + tokens.shape[1] - 16
 
 

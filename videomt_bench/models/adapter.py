@@ -199,13 +199,13 @@ class ViTAdapter(nn.Module):
 
     def vit_features(self, frames: Tensor) -> list[Tensor]:
         """Patch tokens (N, P, D) after each of the four groups of blocks, without any norm."""
-        vit = self.encoder.vit
-        tokens = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(frames))))
+        encoder = self.encoder
+        tokens, rotation = encoder.embed(frames)
         groups = []
-        for i, block in enumerate(vit.blocks, start=1):
-            tokens = block(tokens)
+        for i, block in enumerate(encoder.vit.blocks, start=1):
+            tokens = encoder.run(block, tokens, rotation)
             if i in self.group_ends:
-                groups.append(tokens[:, self.encoder.num_prefix :])
+                groups.append(tokens[:, encoder.num_prefix :])
         return groups
 
     def _read(self, maps: list[Tensor], groups: list[Tensor], grid: tuple[int, int]) -> Tensor:

@@ -1,9 +1,10 @@
-"""Plain vision transformers from timm, by name, at any input size and with 16-pixel patches."""
+"""Plain vision transformers from timm, by name, at any input size and with 16-pixel patches.
+
+With learned positions (DINOv2, IN-21K, DeiT III, CLIP), rotary ones (DINOv3) or both (EVA-02).
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,23 +12,30 @@ from typing import Any
 
 import timm
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import LayerNorm2d
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from videomt_bench.errors import BenchError, unknown
+from videomt_bench.models.encoder_weights import WeightReport, check_file, load_weights, read_state
 
 JOINT_BLOCKS = {6: 3, 12: 3, 24: 4, 40: 5}
 """Depth -> how many of the last blocks see queries and patches together (EoMT, CVPR 2025)."""
+DINOV3_RESCALE = 2.0
+"""In training, the coordinates of DINOv3's rotary positions are multiplied by a log-uniform factor
+between the inverse and this (Siméoni et al., 2025, arXiv 2508.10104)."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
     """Which encoder, at which grid.
 
-    ``weights`` is None (random), "timm" (timm's cache or hub) or a checkpoint file in timm's or
-    the original layout. Patch kernel and position grid are resampled to ``patch_size`` and
+    ``weights`` is None (random), "timm" (timm's cache or hub) or a checkpoint file in a layout of
+    ``encoder_weights``. Patch kernel and position grid are resampled to ``patch_size`` and
     ``image_size`` when weights are loaded; inputs of other sizes resample positions on the fly.
+    ``partial`` accepts weights that do not fill the encoder or have more than it.
     """
 
     name: str
@@ -35,6 +43,7 @@ class EncoderSpec:
     patch_size: int = 16
     joint_blocks: int | None = None
     weights: str | None = None
+    partial: bool = False
 
 
 class ConvStem(nn.Module):
@@ -73,31 +82,83 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {
 """Encoders that timm does not name: arguments of its ``VisionTransformer``."""
 
 
+class Renormalize(nn.Module):
+    """Frames normalised by ImageNet's statistics -> the same frames normalised by others.
+
+    Padding is zero before it, hence the mean colour of ImageNet to every encoder.
+
+    Args:
+        mean, std: of red, green and blue in 0..1.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        old, new = _columns(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), _columns(mean, std)
+        self.register_buffer("scale", old[1] / new[1], persistent=False)
+        self.register_buffer("shift", (old[0] - new[0]) / new[1], persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames * self.scale + self.shift
+
+
 class ViTEncoder(nn.Module):
     """A timm ViT in two parts: plain blocks for frames, joint blocks for queries and frames.
+
+    Rotary positions are a value that goes from ``embed`` to ``run``: a table (N, P, 2E) of sines
+    and cosines for N frames and heads of width E. In training that of DINOv3 is random, and one
+    for all frames of a call.
 
     Args:
         vit: the transformer; its head is unused.
         joint_blocks: how many of the last blocks are joint.
+
+    Attributes:
+        mean, std: of the frames of its pre-training, in 0..1. It takes frames normalised by those
+            of ImageNet, as all encoders here, and renormalises them.
+        report: what was loaded, if weights were.
     """
 
     component = "encoder"
 
-    def __init__(self, vit: VisionTransformer, joint_blocks: int) -> None:
+    def __init__(self, vit: VisionTransformer | Eva, joint_blocks: int) -> None:
         super().__init__()
         if not 0 < joint_blocks < len(vit.blocks):
             raise BenchError(
                 f"{joint_blocks} joint blocks do not fit an encoder of {len(vit.blocks)} blocks; "
                 f"valid: 1 to {len(vit.blocks) - 1}"
             )
+        config = getattr(vit, "pretrained_cfg", {})
+        self.mean: tuple[float, ...] = tuple(config.get("mean", IMAGENET_DEFAULT_MEAN))
+        self.std: tuple[float, ...] = tuple(config.get("std", IMAGENET_DEFAULT_STD))
+        same = (self.mean, self.std) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        self.renormalize = nn.Identity() if same else Renormalize(self.mean, self.std)
         self.vit = vit
         self.num_joint = joint_blocks
         self.dim: int = vit.embed_dim
         self.num_prefix: int = vit.num_prefix_tokens
         self.patch_size: int = vit.patch_embed.patch_size[0]
+        self.report: WeightReport | None = None
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W) -> tokens (N, R + P, D) after the plain blocks, prefix first.
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """Frames (N, 3, H, W) -> features after the plain blocks, frame by frame.
+
+        Returns:
+            ``tokens`` (N, R + P, D), prefix first, and with rotary positions ``rotation``
+            (N, P, 2E).
+
+        Raises:
+            BenchError: H or W is no multiple of the patch size.
+        """
+        tokens, rotation = self.embed(frames)
+        for block in self.vit.blocks[: -self.num_joint]:
+            tokens = self.run(block, tokens, rotation)
+        return {"tokens": tokens} if rotation is None else {"tokens": tokens, "rotation": rotation}
+
+    def embed(self, frames: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Frames (N, 3, H, W) -> tokens (N, R + P, D) before the first block, and their rotation.
 
         Raises:
             BenchError: H or W is no multiple of the patch size.
@@ -108,11 +169,33 @@ class ViTEncoder(nn.Module):
                 f"input {height}x{width} is not valid: height and width must be multiples of the "
                 f"patch size {self.patch_size}"
             )
-        vit = self.vit
-        tokens = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(frames))))
-        for block in vit.blocks[: -self.num_joint]:
-            tokens = block(tokens)
-        return tokens
+        vit, rotation = self.vit, None
+        tokens = vit.patch_embed(self.renormalize(frames))
+        if isinstance(vit, Eva):
+            tokens, table = vit._pos_embed(tokens)
+            rotation = None if table is None else table.expand(len(frames), -1, -1)
+        else:
+            tokens = vit.patch_drop(vit._pos_embed(tokens))
+        return vit.norm_pre(tokens), rotation
+
+    def run(
+        self,
+        block: nn.Module,
+        tokens: Tensor,
+        rotation: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> Tensor:
+        """One block on tokens (N, M, D); with a rotation (N, P, 2E), the last P are rotated.
+
+        ``attn_mask`` broadcasts to (N, heads, M, M), True where a row may attend to a column.
+        """
+        if rotation is None:
+            return block(tokens, attn_mask=attn_mask)
+        # timm rotates all but the first R tokens, whatever they are
+        ahead = tokens.shape[1] - self.num_prefix - rotation.shape[1]
+        if ahead > 0:
+            rotation = torch.cat([_no_rotation(rotation, ahead), rotation], dim=1)
+        return block(tokens, rope=rotation[:, None], attn_mask=attn_mask)
 
     @property
     def joint_blocks(self) -> nn.Sequential:
@@ -127,7 +210,8 @@ class ViTEncoder(nn.Module):
 
 def encoder_names() -> list[str]:
     """Every encoder name that ``build_encoder`` knows."""
-    return sorted({*SMALL_ENCODERS, *timm.list_models("vit_*", exclude_filters="*_gap_*")})
+    families = ["vit_*", "deit3_*", "eva02_*"]
+    return sorted({*SMALL_ENCODERS, *timm.list_models(families, exclude_filters="*_gap_*")})
 
 
 def build_encoder(spec: EncoderSpec) -> ViTEncoder:
@@ -138,18 +222,27 @@ def build_encoder(spec: EncoderSpec) -> ViTEncoder:
     """
     check_weights(spec)
     vit = (_small if spec.name in SMALL_ENCODERS else _from_timm)(spec)
-    if not isinstance(vit, VisionTransformer):
+    if not isinstance(vit, (VisionTransformer, Eva)):
         raise BenchError(f"encoder {spec.name!r} is a {type(vit).__name__}, not a plain ViT")
+    if getattr(vit, "rope_mixed", False):
+        raise BenchError(
+            f"encoder {spec.name!r} has other rotary positions in every block; "
+            "valid are those with one table for all, such as DINOv3 and EVA-02"
+        )
     vit.head = nn.Identity()
     depth = len(vit.blocks)
-    return ViTEncoder(vit, spec.joint_blocks or JOINT_BLOCKS.get(depth, max(1, depth // 4)))
+    encoder = ViTEncoder(vit, spec.joint_blocks or JOINT_BLOCKS.get(depth, max(1, depth // 4)))
+    if spec.weights is not None:
+        state = _timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
+        encoder.report = load_weights(vit, state, spec.weights, spec.partial)
+    return encoder
 
 
 def check_weights(spec: EncoderSpec) -> None:
     """Check name and weights of an encoder without building it.
 
     Raises:
-        BenchError: the name is unknown, or the weight file is not there.
+        BenchError: the name is unknown, or the weight file is not there or a pickle.
     """
     if spec.name not in SMALL_ENCODERS and not timm.is_model(spec.name.split(".")[0]):
         raise unknown("encoder", spec.name, encoder_names())
@@ -163,10 +256,12 @@ def check_weights(spec: EncoderSpec) -> None:
             f"encoder weights {spec.weights!r} are not a file; give a checkpoint file, "
             "'timm' for timm's cache, or None for random weights"
         )
+    else:
+        check_file(spec.weights)
 
 
 def _small(spec: EncoderSpec) -> VisionTransformer:
-    vit = VisionTransformer(
+    return VisionTransformer(
         img_size=spec.image_size,
         patch_size=spec.patch_size,
         num_classes=0,
@@ -175,42 +270,42 @@ def _small(spec: EncoderSpec) -> VisionTransformer:
         global_pool="",
         **SMALL_ENCODERS[spec.name],
     )
-    if spec.weights is not None:
-        _load_small(vit, spec.weights)
-    return vit
-
-
-def _load_small(vit: VisionTransformer, file: str) -> None:
-    try:
-        vit.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise _bad_weights(file, error) from None
 
 
 def _from_timm(spec: EncoderSpec) -> nn.Module:
+    # without pooling, the final norm is that of all tokens
     arguments: dict[str, Any] = dict(
         img_size=spec.image_size,
         patch_size=spec.patch_size,
         num_classes=0,
+        global_pool="",
         dynamic_img_size=True,
     )
-    if spec.weights not in (None, "timm"):
-        arguments["pretrained_cfg_overlay"] = dict(file=spec.weights, custom_load=False)
-    create: Callable[..., nn.Module] = partial(timm.create_model, spec.name, **arguments)
+    if "_dinov3" in spec.name:
+        arguments["rope_rescale_coords"] = DINOV3_RESCALE
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return create(pretrained=spec.weights is not None)
+        return timm.create_model(spec.name, **arguments)
     except TypeError as error:
         raise BenchError(
             f"encoder {spec.name!r} is not a plain ViT that takes any input size: {error}"
         ) from None
+
+
+def _timm_state(name: str) -> dict[str, Tensor]:
+    """The weights of timm's own model, from its cache or the hub."""
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
-        if spec.weights is None:
-            raise
-        raise _bad_weights(spec.weights, error) from None
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise BenchError(f"encoder weights from 'timm' cannot be loaded: {reason}") from None
 
 
-def _bad_weights(source: str, error: Exception) -> BenchError:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return BenchError(f"encoder weights from {source!r} cannot be loaded: {reason}")
+def _no_rotation(rotation: Tensor, count: int) -> Tensor:
+    """Rows (N, count, 2E) of sine 0 and cosine 1."""
+    frames, _, both = rotation.shape
+    sine = rotation.new_zeros(frames, count, both // 2)
+    return torch.cat([sine, torch.ones_like(sine)], dim=2)
+
+
+def _columns(mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    return torch.tensor([mean, std])[:, :, None, None]

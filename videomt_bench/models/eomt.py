@@ -75,12 +75,12 @@ class EoMT(FrameSegmenter, DefersMasks):
 
     def encode(self, frames: Tensor) -> FrameFeatures:
         height, width = frames.shape[-2:]
-        return FrameFeatures({"tokens": self.encoder(frames)}, (height, width))
+        return FrameFeatures(self.encoder(frames), (height, width))
 
     def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
         grid = (features.size[0] // self.stride, features.size[1] // self.stride)
         count = queries.shape[1]
-        tokens = features.maps["tokens"]
+        tokens, rotation = features.maps["tokens"], features.maps.get("rotation")
         x = torch.cat([queries.to(tokens.dtype), tokens], dim=1)
         intermediate = []
         for block, probability in zip(
@@ -93,7 +93,7 @@ class EoMT(FrameSegmenter, DefersMasks):
                 intermediate.append(prediction)
                 if probability > 0:
                     mask = self._attention_mask(prediction.mask_logits, x, grid, probability)
-            x = block(x, attn_mask=mask)
+            x = self.encoder.run(block, x, rotation, mask)
         normed = self.encoder.norm(x)
         final, mask_features = self._predict(normed, count, grid)
         return FrameOutput(
@@ -108,8 +108,10 @@ class EoMT(FrameSegmenter, DefersMasks):
     def decode_classes(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
         grid = (features.size[0] // self.stride, features.size[1] // self.stride)
         count = queries.shape[1]
-        tokens = features.maps["tokens"]
-        x = self.encoder.joint_blocks(torch.cat([queries.to(tokens.dtype), tokens], dim=1))
+        tokens, rotation = features.maps["tokens"], features.maps.get("rotation")
+        x = torch.cat([queries.to(tokens.dtype), tokens], dim=1)
+        for block in self.encoder.joint_blocks:
+            x = self.encoder.run(block, x, rotation)
         normed = self.encoder.norm(x)
         embeddings, pixels = normed[:, :count], self._map(normed, count, grid)
         return FrameOutput(

@@ -22,6 +22,7 @@ _LOSSES = {
 _TRAIN: dict[str, Any] = {"frozen": [], "guided": 0.5, "losses": _LOSSES}
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated"},
+    "encoder": {"partial": False},
     "recipe": {"decoder": None, "segmenter": {"train": _TRAIN}, "video": {"train": _TRAIN}},
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
