@@ -26,6 +26,7 @@ from videomt_bench.models.memories import (
     QueryPropagation,
     RecurrentMemory,
 )
+from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
 from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
 from videomt_bench.models.video import VideoSegmenter
@@ -55,6 +56,9 @@ __all__ = [
     "RecurrentMemory",
     "SlotSizes",
     "State",
+    "TrackQueries",
+    "TrackRules",
+    "TrackSlots",
     "Tracker",
     "Variant",
     "ViTEncoder",

@@ -83,7 +83,7 @@ class VideoSegmenter(nn.Module):
         """The rest of ``step``: from the features of a frame."""
         queries = self.memory.queries(state.memory)
         if masks:
-            output = self.segmenter.decode(features, queries)
+            output = self.segmenter.decode(features, queries, self.memory.slots(state.memory))
         else:
             assert isinstance(self.segmenter, DefersMasks)
             output = self.segmenter.decode_classes(features, queries)
