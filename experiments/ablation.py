@@ -41,7 +41,7 @@ _cavis = dict(
     encoders={
         name: dict(name=name.replace("_reg4", ""), image_size=592) for name in _registers.values()
     },
-    recipe=dict(segmenter=dict(frames=3, train=dict(matching="per_frame"))),
+    recipe=dict(like="cavis"),
 )
 changes = dict(step0_cavis=_cavis, step0_cavis_lean=_cavis)
 cost = dict(_delete_=True, input=[448, 800], source=[720, 1280], frames=0)

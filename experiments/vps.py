@@ -1,7 +1,4 @@
-"""Video panoptic segmentation of VidEoMT (arXiv 2602.17807): VIPSeg.
-
-DVIS++ and DVIS-DAQ learn their segmenter on 4 frames, for 20,000 iterations of 16 clips.
-"""
+"""Video panoptic segmentation of VidEoMT (arXiv 2602.17807): VIPSeg."""
 
 _base_ = ["_base/video_720p.py", "_base/decoupled.py"]
 
@@ -18,39 +15,14 @@ sizes = {
     _dinov2: dict(label="DINOv2", setting="ViT-L, DINOv2, VIPSeg"),
     _dinov3: dict(label="DINOv3", setting="ViT-L, DINOv3, VIPSeg"),
 }
-datasets = [
-    dict(
-        name="vipseg",
-        layout="vipseg",
-        root="datasets/VIPSeg",
-        num_classes=124,
-        train_split="train",
-        test_split="val",
-    )
-]
-recipe = dict(name="vipseg")
+datasets = ["vipseg"]
 _plain = dict(
     encoders={_dinov2: dict(name="vit_large_patch14_dinov2", image_size=592)}, only=[_dinov2]
 )
-_contrastive = dict(frames=4, train=dict(iterations=20000, optim=dict(lr=1e-4)))
 changes = dict(
     step6_videomt=dict(only=[_dinov2]),
     step6_videomt_normalized=dict(only=[_dinov3], published="step6_videomt"),
     step0_cavis=_plain,
-    dvis_plus=dict(
-        recipe=dict(
-            segmenter=_contrastive,
-            video=dict(train=dict(iterations=20000)),
-            test=dict(short_side=720),
-        ),
-        **_plain,
-    ),
-    dvis_daq=dict(
-        recipe=dict(
-            segmenter=_contrastive,
-            video=dict(train=dict(iterations=90000)),
-            test=dict(short_side=720),
-        ),
-        **_plain,
-    ),
+    dvis_plus=_plain,
+    dvis_daq=_plain,
 )

@@ -1,7 +1,4 @@
-"""Video semantic segmentation of VidEoMT (arXiv 2602.17807): VSPW.
-
-DVIS++ learns its segmenter on 4 frames, for 20,000 iterations of 16 clips.
-"""
+"""Video semantic segmentation of VidEoMT (arXiv 2602.17807): VSPW."""
 
 _base_ = "_base/video_720p.py"
 
@@ -21,25 +18,13 @@ sizes = {
     _dinov2: dict(label="DINOv2", setting="ViT-L, DINOv2, VSPW"),
     _dinov3: dict(label="DINOv3", setting="ViT-L, DINOv3, VSPW"),
 }
-datasets = [
-    dict(
-        name="vspw",
-        layout="vspw",
-        root="datasets/VSPW",
-        num_classes=124,
-        train_split="train",
-        test_split="val",
-    )
-]
-recipe = dict(name="vspw", video=dict(train=dict(iterations=20000)))
+datasets = ["vspw"]
 changes = dict(
     step6_videomt=dict(only=[_dinov2]),
     step6_videomt_normalized=dict(only=[_dinov3], published="step6_videomt"),
     dvis_plus=dict(
         encoders={_dinov2: dict(name="vit_large_patch14_dinov2", image_size=592)},
         only=[_dinov2],
-        recipe=dict(
-            segmenter=dict(frames=4, train=dict(iterations=20000, batch=16, matching="per_frame")),
-        ),
+        recipe=dict(like="dvis_plus"),
     ),
 )

@@ -1,6 +1,3 @@
-"""CAVIS beside the recipe of a data set: its segmenter learns on clips of 3 frames, each matched on
-its own."""
+"""CAVIS learns with its own recipe: the optimizer of Mask2Former, and a segmenter on clips."""
 
-changes = dict(
-    step0_cavis=dict(recipe=dict(segmenter=dict(frames=3, train=dict(matching="per_frame")))),
-)
+changes = dict(step0_cavis=dict(recipe=dict(like="cavis")))

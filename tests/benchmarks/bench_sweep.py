@@ -34,6 +34,7 @@ from rich.console import Console
 from videomt_bench.data.clips import TrainClips, collate
 from videomt_bench.models import load_variant
 from videomt_bench.runs import stages
+from videomt_bench.runs.clips import open_split
 from videomt_bench.runs.execute import open_record
 from videomt_bench.runs.record import Metric, StageResult
 from videomt_bench.runs.store import Store
@@ -111,7 +112,7 @@ def bench_iteration(folder: Path, iterations: int, repeats: int) -> dict[str, An
     (spec,) = [s for s in demo.runs() if s.variant == "step6_videomt"]
     stages.prepare_data(spec.dataset)
     clips = TrainClips(
-        stages.open_split(spec.dataset, "train"),
+        open_split(spec.dataset, "train"),
         spec.recipe.video.frames,
         spec.recipe.video.augmentation,
         spec.seed,

@@ -119,6 +119,23 @@ def test_every_window_is_drawn(generated: YTVISIndex) -> None:
     assert starts(include_last=False) == {0, 1}
 
 
+def test_some_clips_run_backwards(generated: YTVISIndex) -> None:
+    """Of the clips a share; frames, masks and presence turn together, the rest is the same clip."""
+    plain, turned = (TrainClips(generated, 4, PLAIN, 0, reverse=p) for p in (0.0, 1.0))
+    sometimes = TrainClips(generated, 4, PLAIN, 0, reverse=0.5)
+    backwards = 0
+    for i in range(60):
+        one, other = plain[i], turned[i]
+        assert torch.equal(other.frames, one.frames.flip(0))
+        assert torch.equal(other.masks, one.masks.flip(1))
+        assert torch.equal(other.present, one.present.flip(1))
+        assert torch.equal(other.labels, one.labels)
+        backwards += torch.equal(sometimes[i].frames, other.frames)
+    assert backwards == pytest.approx(30, abs=12)
+    with pytest.raises(BenchError, match=r"reverse is 1\.5; it must be"):
+        TrainClips(generated, 4, PLAIN, 0, reverse=1.5)
+
+
 def test_frames_near_a_reference(generated: YTVISIndex) -> None:
     clips = TrainClips(generated, 3, PLAIN, 0, span=2)
     own = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,12 @@ def test_shipped_experiments_are_valid(tmp_path: Path) -> None:
         experiment = load_experiment(name)
         assert all(RunSpec.from_json(r.to_json()) == r for r in experiment.runs())
         assert build(type(experiment), to_dict(experiment), name) == experiment
+
+
+def test_committed_records_keep_their_ids() -> None:
+    """A setting that is added must default to what runs did before."""
+    files = sorted((Path(__file__).parents[2] / "results/measured").glob("*/records/*.json"))
+    assert len(files) > 50
+    for file in files:
+        record = json.loads(file.read_text())
+        assert RunSpec.from_json(record["spec"]).run_id == record["run_id"] == file.stem

@@ -14,6 +14,7 @@ from conftest import micro_settings
 
 from videomt_bench.sweep.experiment import Experiment, load_experiment
 
+sys.path.append(str(Path(__file__).parent))  # helper modules; at the end, as in other rooms
 FAKE = Path(__file__).parent / "fake_slurm" / "fake.py"
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "srun")
 

@@ -179,6 +179,22 @@ def test_all_layers_count_alike(same_points):
     assert together == pytest.approx(expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize("matching", MATCHINGS)
+def test_the_last_intermediate_prediction_can_be_left_out(matching, same_points):
+    output, target = single([True, True])
+    wrong = replace(output, mask_logits=-output.mask_logits)
+    settings = replace(SETTINGS, last_intermediate=False)
+    without = clip_losses(
+        replace(output, intermediate=(output, wrong)), [target], matching, settings
+    )
+    known = clip_losses(replace(output, intermediate=(output,)), [target], matching, SETTINGS)
+    assert numbers(without) == pytest.approx(numbers(known), **TOLERANCE)
+    alone = clip_losses(output, [target], matching, settings)
+    assert numbers(alone) == pytest.approx(
+        numbers(clip_losses(output, [target], matching, SETTINGS)), **TOLERANCE
+    )
+
+
 def test_no_object_counts_a_tenth_in_a_weighted_mean():
     output, target = single([True, False], queries=4)
     matched, unmatched = torch.tensor([0.0, 3.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0, 0.5])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
 from videomt_bench.training.optim import (
     OptimSettings,
@@ -132,3 +133,40 @@ def test_frozen_parameters_are_left_out(tiny):
     model.segmenter.encoder.requires_grad_(False)
     groups = parameter_groups(model, SETTINGS)
     assert [g["encoder"] for g in groups] == [False]
+
+
+@pytest.mark.parametrize("step", [0, 69, 70, 89, 90, 99])
+def test_steps_in_place_of_the_polynomial(step):
+    settings = OptimSettings(warmup=(0, 0), milestones=(0.7, 0.9))
+    expected = 1 if step < 70 else 0.1 if step < 90 else 0.01
+    for encoder in (False, True):
+        assert schedule(step, 100, settings, encoder) == pytest.approx(expected)
+
+
+def test_steps_after_a_warmup():
+    settings = OptimSettings(warmup=(10, 20), milestones=(0.7,))
+    assert [schedule(s, 100, settings, False) for s in (5, 10, 69)] == [0.5, 1, 1]
+    assert [schedule(s, 100, settings, True) for s in (5, 20, 69)] == [0, 0.5, 1]
+    assert schedule(70, 100, settings, True) == pytest.approx(0.1)
+
+
+def test_norms_and_embeddings_without_decay(tiny):
+    model = tiny.model("step0_cavis")
+    optimizer = build_optimizer(model, OptimSettings(decay_all=False, backbone_factor=0.1))
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    rates = {id(p): g["rate"] for g in optimizer.param_groups for p in g["params"]}
+    assert set(decays.values()) == {0.0, 0.05}
+    for name, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            kind = type(module).__name__
+            bare = "Norm" in kind or kind == "Embedding" or own.endswith(("_embed", "positions"))
+            assert decays[id(parameter)] == (0.0 if bare else 0.05), f"{name}.{own}"
+            if name.startswith("segmenter.adapter") and ".encoder." not in f"{name}.":
+                assert rates[id(parameter)] == pytest.approx(1e-5)
+            if name.startswith("tracker"):
+                assert rates[id(parameter)] == 1e-4
+
+
+def test_milestones_are_shares():
+    with pytest.raises(BenchError, match="shares of the iterations, between 0 and 1"):
+        OptimSettings(milestones=(28000,))

@@ -27,26 +27,47 @@ if TYPE_CHECKING:
     from videomt_bench.runs.spec import RunSpec
 
 
+ExperimentName = Annotated[str, typer.Argument(help="Name of an experiment, or its file.")]
+VariantName = Annotated[str, typer.Option(help="Which of its variants.")]
+DatasetName = Annotated[str | None, typer.Option(help="Which of its data sets; the first.")]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(help="Any encoder, by name; by default the experiment's first."),
+]
+RecipeName = Annotated[
+    str | None, typer.Option(help="A recipe of docs/recipes.md in the place of the experiment's.")
+]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="The folder that has ytvis_2019/, coco/ and so on in it.")
+]
+
+
 def train(
-    experiment: Annotated[str, typer.Argument(help="Name of an experiment, or its file.")],
-    variant: Annotated[str, typer.Option(help="Which of its variants.")],
+    experiment: ExperimentName,
+    variant: VariantName,
     results: Results = DEFAULT_RESULTS,
     seed: int = 0,
-    dataset: Annotated[str | None, typer.Option(help="Default: the first.")] = None,
+    dataset: DatasetName = None,
+    encoder: EncoderName = None,
+    recipe: RecipeName = None,
+    root: DataRoot = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one run of an experiment: its segmenter, if need be, then the video stage."""
-    spec = _one_run(experiment, variant, seed, dataset, settings)
+    spec = _one_run(experiment, variant, seed, dataset, encoder, recipe, root, settings)
     _finish(_execute(spec, results, ("segmenter", "video")), as_json)
 
 
 def evaluate(
-    experiment: Annotated[str, typer.Argument(help="Name of an experiment, or its file.")],
-    variant: Annotated[str, typer.Option(help="Which of its variants.")],
+    experiment: ExperimentName,
+    variant: VariantName,
     results: Results = DEFAULT_RESULTS,
     seed: int = 0,
-    dataset: Annotated[str | None, typer.Option(help="Default: the first.")] = None,
+    dataset: DatasetName = None,
+    encoder: EncoderName = None,
+    recipe: RecipeName = None,
+    root: DataRoot = None,
     submission: Annotated[
         Path | None, typer.Option(help="Also write a checked zip for an evaluation server.")
     ] = None,
@@ -57,7 +78,7 @@ def evaluate(
     from videomt_bench.runs import stages
     from videomt_bench.runs.store import Store
 
-    spec = _one_run(experiment, variant, seed, dataset, settings)
+    spec = _one_run(experiment, variant, seed, dataset, encoder, recipe, root, settings)
     record = _execute(spec, results, ("evaluate",))
     if submission is not None and "evaluate" in record.stages:
         stages.submission(spec, Store(results), submission)
@@ -171,15 +192,18 @@ def _draw_cost(documents: dict[str, dict[str, Any]], file: Path) -> None:
 
 
 def _one_run(
-    experiment: str, variant: str, seed: int, dataset: str | None, settings: list[str] | None
+    experiment: str,
+    variant: str,
+    seed: int,
+    dataset: str | None,
+    encoder: str | None,
+    recipe: str | None,
+    root: Path | None,
+    settings: list[str] | None,
 ) -> RunSpec:
-    from videomt_bench.errors import unknown
-
-    loaded = experiment_of(experiment, str(seed), dataset, settings)
-    runs = {spec.variant: spec for spec in reversed(loaded.runs())}
-    if variant not in runs:
-        raise unknown(f"variant of {loaded.name}", variant, runs)
-    return runs[variant]
+    placed = [f"data_root={str(root)!r}"] if root is not None else []
+    loaded = experiment_of(experiment, str(seed), dataset, [*(settings or []), *placed])
+    return loaded.one(variant, encoder, recipe)
 
 
 def _execute(spec: RunSpec, results: Path, names: tuple[str, ...]) -> Record:

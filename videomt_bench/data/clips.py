@@ -96,9 +96,11 @@ class TrainClips(Dataset[Clip]):
             :func:`reference_frames`.
         present_everywhere: objects of the clip count as present in all its frames, as the official
             code has it for VIPSeg and VSPW.
+        reverse: probability that the frames run backwards.
 
     Raises:
-        BenchError: no video has an object, a clip length below 1, a negative seed or span.
+        BenchError: no video has an object, a clip length below 1, a negative seed or span, a
+            ``reverse`` that is no probability.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class TrainClips(Dataset[Clip]):
         ordered: bool = True,
         span: int | None = None,
         present_everywhere: bool = False,
+        reverse: float = 0.0,
     ) -> None:
         if clip_length < 1 or seed < 0 or (span or 0) < 0:
             within = "" if span is None else f" and span {span}"
@@ -121,6 +124,8 @@ class TrainClips(Dataset[Clip]):
                 f"clips of {clip_length} frames with seed {seed}{within}; "
                 "valid: at least 1, at least 0"
             )
+        if not 0 <= reverse <= 1:
+            raise BenchError(f"reverse is {reverse}; it must be a probability from 0 to 1")
         annotated = [video for video in source.videos if source.has_objects(video)]
         if not annotated:
             raise BenchError(f"{source.path} has no annotated videos to train on")
@@ -134,6 +139,7 @@ class TrainClips(Dataset[Clip]):
         self.include_last = include_last
         self.ordered = ordered
         self.span = span
+        self.reverse = reverse
         self.present_everywhere = present_everywhere
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
@@ -177,8 +183,12 @@ class TrainClips(Dataset[Clip]):
 
     def _indices(self, length: int, rng: np.random.Generator) -> np.ndarray:
         if self.span is not None:
-            return reference_frames(length, self.clip_length, rng, self.span)
-        return consecutive_frames(length, self.clip_length, rng, self.include_last, self.ordered)
+            frames = reference_frames(length, self.clip_length, rng, self.span)
+        else:
+            last, ordered = self.include_last, self.ordered
+            frames = consecutive_frames(length, self.clip_length, rng, last, ordered)
+        # without the setting nothing is drawn, so clips stay what they were
+        return frames[::-1] if self.reverse and rng.random() < self.reverse else frames
 
     def _labels(self, objects: Objects) -> Tensor:
         labels = torch.from_numpy(objects.labels)

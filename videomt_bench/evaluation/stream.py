@@ -41,6 +41,7 @@ class InferenceSettings:
     ``buffer_mib`` of memory of the device hold what masks are made of, and ``compile`` is a mode of
     ``torch.compile``; none of the four changes a result. A ``look_ahead`` of some frames makes the
     model semi-online, None offline: see ``LookingAhead``. Its blocks are the windows then.
+    Instances are the ``top_k`` best; the thresholds are for panoptic segmentation.
     """
 
     short_side: int | None = 448
@@ -49,6 +50,9 @@ class InferenceSettings:
     top_k: int = 10
     precision: str = "fp32"
     look_ahead: int | None = 0
+    class_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    mask_threshold: float = 0.5
     window: int = field(default=3, metadata=_OFF)
     batch: int = field(default=1, metadata=_OFF)
     buffer_mib: int = field(default=2048, metadata=_OFF)

@@ -71,7 +71,12 @@ def _predict_panoptic(
     report: Report,
 ) -> None:
     writer = PanopticWriter(folder, [category.id for category in index.categories])
-    thresholds = PanopticSettings(sum(category.is_thing for category in index.categories))
+    thresholds = PanopticSettings(
+        sum(category.is_thing for category in index.categories),
+        settings.class_threshold,
+        settings.overlap_threshold,
+        settings.mask_threshold,
+    )
     for done, video in enumerate(index.videos, start=1):
         outputs = run_videos(model, [video], index.frames_root, settings)
         segmented = panoptic_video(outputs, (video.height, video.width), thresholds)

@@ -69,9 +69,9 @@ class EoMT(FrameSegmenter, DefersMasks):
         self.upscale.to(memory_format=torch.channels_last)
 
     @classmethod
-    def from_spec(cls, spec: ModelSpec) -> EoMT:
-        """Build from a model specification."""
-        return cls(build_encoder(spec.encoder), spec.num_classes)
+    def from_spec(cls, spec: ModelSpec, **options: bool) -> EoMT:
+        """Build from a model specification; options are those of the class."""
+        return cls(build_encoder(spec.encoder), spec.num_classes, **options)
 
     def encode(self, frames: Tensor) -> FrameFeatures:
         height, width = frames.shape[-2:]

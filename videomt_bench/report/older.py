@@ -18,12 +18,29 @@ _LOSSES = {
     "reference_weight": 2.0,
     "reference_cosine_weight": 2.0,
     "pseudo_identity": False,
+    "last_intermediate": True,
 }
-_TRAIN: dict[str, Any] = {"frozen": [], "guided": 0.5, "losses": _LOSSES}
+_OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
+_STAGE: dict[str, Any] = {
+    "span": None,
+    "include_last": True,
+    "ordered": True,
+    "reverse": 0.0,
+    "present_everywhere": False,
+    "drop_empty": True,
+    "train": {"frozen": [], "guided": 0.5, "losses": _LOSSES, "optim": _OPTIM},
+}
+_TEST = {
+    "class_threshold": 0.8,
+    "overlap_threshold": 0.8,
+    "mask_threshold": 0.5,
+    "look_ahead": 0,
+    "compile": None,
+}
 ADDED: dict[str, Any] = {
-    "dataset": {"layout": "generated"},
+    "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
     "encoder": {"partial": False},
-    "recipe": {"decoder": None, "segmenter": {"train": _TRAIN}, "video": {"train": _TRAIN}},
+    "recipe": {"decoder": None, "segmenter": _STAGE, "video": _STAGE, "test": _TEST},
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
 

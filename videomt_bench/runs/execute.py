@@ -110,7 +110,10 @@ def _agreed(value: bool) -> bool:
 def _alone(spec: RunSpec, store: Store, name: str) -> Record:
     """Run a stage while no other process works on it, unless another one has done it meanwhile."""
     main = get_rank() == 0
-    owner = spec.segmenter_id(load_variant(spec.variant)) if name == "segmenter" else spec.run_id
+    if name == "segmenter":
+        owner = spec.segmenter_id(load_variant(spec.variant))
+    else:
+        owner = spec.trained.run_id if name == "video" else spec.run_id
     with claimed(store.stage(owner).path) if main else nullcontext():
         record = open_record(spec, store)
         if _agreed(_is_done(record, name)):

@@ -10,10 +10,29 @@ from typing import Any
 
 from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
+from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings
 from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
 from videomt_bench.runs.config import build, digest, to_text
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
+
+
+@dataclass(frozen=True)
+class MixedData:
+    """Data that training mixes into that of a data set, ``ratio`` clips for each of its own.
+
+    COCO images (a layout ``coco2*``) become pseudo-videos.
+    """
+
+    name: str
+    layout: str
+    root: str = field(metadata=NOT_IN_ID)
+    split: str = "train"
+    ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < float("inf"):
+            raise BenchError(f"ratio of {self.name!r} is {self.ratio}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -22,7 +41,9 @@ class DatasetSpec:
 
     ``name`` stands for its content in run ids; ``root`` is where it lies on this machine. With
     ``generate`` (one entry per split) the data is made when it is not there, and the settings stand
-    for the content as well.
+    for the content as well. ``mixture`` is what training reads beside the training split. With
+    ``trained_on`` the data set is for testing alone: both training stages are those of that one,
+    done once for both.
     """
 
     name: str
@@ -32,16 +53,61 @@ class DatasetSpec:
     test_split: str = "valid"
     generate: tuple[GeneratorSettings, ...] = ()
     layout: str = "generated"
+    mixture: tuple[MixedData, ...] = ()
+    trained_on: DatasetSpec | None = None
+
+    @property
+    def training(self) -> DatasetSpec:
+        """The data set whose training split is learned from."""
+        return self.trained_on or self
+
+    def splits(self) -> list[tuple[str, str, str]]:
+        """Layout, folder and split of everything that training and evaluation read."""
+        own = self.training
+        read = [(own.layout, own.root, own.train_split)]
+        read += [(mixed.layout, mixed.root, mixed.split) for mixed in own.mixture]
+        return [*read, (self.layout, self.root, self.test_split)]
+
+    def below(self, folder: str) -> DatasetSpec:
+        """The same data, in folders of the same names below another one."""
+        return replace(
+            self,
+            root=_below(folder, self.root),
+            mixture=tuple(replace(m, root=_below(folder, m.root)) for m in self.mixture),
+            trained_on=self.trained_on and self.trained_on.below(folder),
+        )
+
+
+def _below(folder: str, root: str) -> str:
+    return str(Path(folder) / Path(root).name)
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """One training stage: clips of ``frames`` frames, augmented, and how to learn from them."""
+    """One training stage: clips of ``frames`` frames, augmented, and how to learn from them.
+
+    A clip is a window of consecutive frames, or, with ``span``, those near a reference frame. The
+    rest is as in ``videomt_bench.data.clips.TrainClips``.
+    """
 
     frames: int
     train: TrainSettings
     augmentation: Augmentation = field(default_factory=Augmentation)
     label_quirk: bool = False
+    span: int | None = None
+    include_last: bool = True
+    ordered: bool = True
+    reverse: float = 0.0
+    present_everywhere: bool = False
+    drop_empty: bool = True
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or (self.span or 0) < 0:
+            raise BenchError(
+                f"frames is {self.frames} and span {self.span}; valid: at least 1, at least 0"
+            )
+        if not 0 <= self.reverse <= 1:
+            raise BenchError(f"reverse is {self.reverse}; it must be a probability from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -94,6 +160,12 @@ class RunSpec:
         return f"{self.variant}-s{self.seed}-{digest(self)}"
 
     @cached_property
+    def trained(self) -> RunSpec:
+        """The run whose video stage this one is evaluated with: mostly itself."""
+        other = self.dataset.trained_on
+        return self if other is None else replace(self, dataset=other)
+
+    @cached_property
     def segmenter_stage(self) -> str:
         """The image-level stage that the run's video training starts from.
 
@@ -105,7 +177,7 @@ class RunSpec:
     def segmenter_id(self, variant: Variant) -> str:
         """The image-level stage; the same for all variants with one segmenter."""
         slots = variant.slots()
-        parts = [slots["segmenter"], self.encoder, self.dataset]
+        parts = [slots["segmenter"], self.encoder, self.dataset.training]
         if variant.joint_stage:
             parts.append(slots["tracker"])
         if self.recipe.decoder is not None:

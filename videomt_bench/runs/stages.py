@@ -14,7 +14,6 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 
 from videomt_bench.cost.measure import count_cost, measure_cost
-from videomt_bench.data.clips import TrainClips
 from videomt_bench.data.coco import CocoIndex
 from videomt_bench.data.generate import make_ytvis
 from videomt_bench.data.generate_panoptic import make_vipseg
@@ -26,6 +25,7 @@ from videomt_bench.evaluation.tasks import predict, score, written
 from videomt_bench.files import replacing
 from videomt_bench.models import LearnedQueries, SlotSizes, VideoSegmenter, load_variant
 from videomt_bench.models.encoders import check_weights
+from videomt_bench.runs.clips import open_split, training_clips
 from videomt_bench.runs.record import Metric, StageResult
 from videomt_bench.runs.spec import DatasetSpec, RunSpec, StageSettings
 from videomt_bench.runs.store import StageFolder, Store
@@ -49,9 +49,9 @@ def check(spec: RunSpec, store: Store, names: Sequence[str] = STAGES) -> None:
     store.check_writable()
     if not needs_data(names):
         return
-    for split in (spec.dataset.train_split, spec.dataset.test_split):
-        if not spec.dataset.generate:
-            locate(spec.dataset.layout, Path(spec.dataset.root), split)
+    if not spec.dataset.generate:
+        for layout, root, split in spec.dataset.splits():
+            locate(layout, Path(root), split)
 
 
 def needs_data(names: Sequence[str]) -> bool:
@@ -60,17 +60,18 @@ def needs_data(names: Sequence[str]) -> bool:
 
 
 def prepare_data(dataset: DatasetSpec, report: Callable[[int, int], None] | None = None) -> None:
-    """Generate the splits of a generated data set that are not there yet, and read both.
+    """Generate the splits of a generated data set that are not there yet, and read all.
 
     Raises:
         BenchError: a split is missing, empty, not annotated or malformed.
     """
     for settings in dataset.generate:
         MAKERS.get(dataset.layout, make_ytvis)(Path(dataset.root), settings, report)
-    for split in (dataset.train_split, dataset.test_split):
-        index = open_split(dataset, split)
-        where = f"split {split!r} of {dataset.name!r} in {dataset.root}"
-        if split == dataset.train_split and not is_annotated(index):
+    *learned, tested = dataset.splits()
+    for layout, root, split in dict.fromkeys((*learned, tested)):
+        index = open_dataset(layout, Path(root), split)
+        where = f"split {split!r} of {dataset.name!r} in {root}"
+        if (layout, root, split) in learned and not is_annotated(index):
             raise BenchError(f"{where} has no annotations, which training needs")
         if len(index.categories) != dataset.num_classes:
             raise BenchError(
@@ -98,7 +99,8 @@ def train_segmenter(spec: RunSpec, store: Store) -> StageResult:
 
 
 def train_video(spec: RunSpec, store: Store) -> StageResult:
-    """Clip-level training of the variant, from its segmenter."""
+    """Clip-level training of the variant, from its segmenter; that of ``spec.trained``."""
+    spec = spec.trained
     variant = load_variant(spec.variant)
     folder = store.stage(spec.run_id)
     if done := folder.done("video"):
@@ -187,7 +189,7 @@ def load_run(spec: RunSpec, store: Store) -> VideoSegmenter:
     Raises:
         BenchError: it is not trained, or its file does not fit.
     """
-    folder = store.stage(spec.run_id)
+    folder = store.stage(spec.trained.run_id)
     if folder.done("video") is None:
         raise BenchError(f"run {spec.run_id} is not trained yet; run its video stage first")
     model = load_variant(spec.variant).build(spec.model())
@@ -240,13 +242,7 @@ def _train(
     settings: TrainSettings,
     build: Callable[[], VideoSegmenter],
 ) -> StageResult:
-    clips = TrainClips(
-        open_split(spec.dataset, spec.dataset.train_split),
-        stage.frames,
-        stage.augmentation,
-        spec.seed,
-        stage.label_quirk,
-    )
+    clips = training_clips(spec.dataset, stage, spec.seed)
     torch.manual_seed(spec.seed)
     model = build().to(spec.device)
     start = time.monotonic()
@@ -284,11 +280,6 @@ def _pace(marks: Sequence[tuple[int, float]]) -> float | None:
 def is_annotated(index: Index) -> bool:
     """Whether a split has ground truth."""
     return isinstance(index, CocoIndex) or index.annotated
-
-
-def open_split(dataset: DatasetSpec, split: str) -> Index:
-    """A split of a data set."""
-    return open_dataset(dataset.layout, Path(dataset.root), split)
 
 
 def _save_weights(model: VideoSegmenter, file: Path) -> None:

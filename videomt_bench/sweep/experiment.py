@@ -14,12 +14,13 @@ import torch
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import EncoderSpec, variant_names
-from videomt_bench.models.encoders import build_encoder
+from videomt_bench.models.encoders import build_encoder, check_weights
 from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
 from videomt_bench.sweep.experiment_file import experiment_names as experiment_names
 from videomt_bench.sweep.experiment_file import parse_overrides as parse_overrides
 from videomt_bench.sweep.experiment_file import read_settings
+from videomt_bench.sweep.named import LIKE, dataset_names, named_recipe
 from videomt_bench.sweep.outline import outline
 
 VARIANT_CHANGES = ("recipe", "datasets", "encoders", "only", "published")
@@ -29,6 +30,9 @@ DATASET_CHANGES = ("recipe", "cost", "title")
 @dataclass(frozen=True)
 class Experiment:
     """The grid: variants × encoders × data sets × seeds, with one recipe and changes to it.
+
+    ``recipe`` is written out, or begins with ``like``, a name of ``sweep.named``, and changes that.
+    A ``like`` in the changes of a data set or of a variant replaces the name.
 
     ``published`` names the table of published numbers that its report shows. ``sizes`` gives, by
     encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them;
@@ -50,13 +54,15 @@ class Experiment:
     variants: tuple[str, ...]
     encoders: tuple[EncoderSpec, ...]
     datasets: tuple[DatasetSpec, ...]
-    recipe: Recipe
+    recipe: dict[str, Any]
     seeds: tuple[int, ...] = (0,)
     cost: CostProtocol = field(default_factory=CostProtocol)
     published: str | None = None
     caption: str = ""
     device: str = "cpu"
     threads: int = 0
+    data_root: str = ""
+    """A folder that has the data sets' folders in it, in the place of theirs."""
     changes: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, Any] = field(default_factory=dict)
     dataset_changes: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +80,7 @@ class Experiment:
         """Raises BenchError: a change of a variant, encoder, data set or setting not there."""
         variants = {*self.variants, *self.planned_variants, *variant_names()}
         encoders = {*(e.name for e in self.encoders), *self.planned_encoders}
-        datasets = {*(d.name for d in self.datasets), *self.planned_datasets}
+        datasets = {*(d.name for d in self.datasets), *self.planned_datasets, *dataset_names()}
         _check_names("variant in changes", self.changes, variants)
         for variant, change in self.changes.items():
             _check_names(f"key in changes.{variant}", change, VARIANT_CHANGES)
@@ -142,20 +148,32 @@ class Experiment:
         """What a report needs to know; see ``outline``."""
         return outline(self.name, to_dict(self))
 
-    def recipe_of(self, variant: str, dataset: DatasetSpec | None = None) -> Recipe:
-        """The recipe of a variant on a data set."""
-        name = dataset.name if dataset else ""
-        own = self.changes.get(variant, {})
-        changes = {
+    def recipe_of(self, variant: str, dataset: DatasetSpec) -> Recipe:
+        """The recipe of a variant on a data set.
+
+        Raises:
+            BenchError: no such named recipe, or a setting that is not there.
+        """
+        name, own = dataset.name, self.changes.get(variant, {})
+        places = {
+            "recipe": self.recipe,
             f"dataset_changes.{name}.recipe": self.dataset_changes.get(name, {}).get("recipe"),
             f"changes.{variant}.recipe": own.get("recipe"),
             f"changes.{variant}.datasets.{name}": own.get("datasets", {}).get(name),
         }
-        recipe = self.recipe
-        for place, change in changes.items():
-            if change:
-                where = f"{self.name or 'experiment'}.{place}"
-                recipe = build(Recipe, merged(to_dict(recipe), change), where)
+        changes = {
+            f"{self.name or 'experiment'}.{place}": change
+            for place, change in places.items()
+            if change or place == "recipe"
+        }
+        for where, change in changes.items():
+            if not isinstance(change, Mapping):
+                raise BenchError(f"{where} must be a table of settings, not {change!r}")
+        named = [change[LIKE] for change in changes.values() if LIKE in change]
+        settings = named_recipe(str(named[-1]), dataset.layout) if named else {}
+        for where, change in changes.items():
+            settings = merged(settings, {k: v for k, v in change.items() if k != LIKE})
+            recipe = build(Recipe, settings, where)
         return recipe
 
     def cost_of(self, dataset: DatasetSpec) -> CostProtocol:
@@ -171,6 +189,50 @@ class Experiment:
         changes = self.changes.get(variant, {}).get("encoders", {}).get(encoder.name, {})
         where = f"{self.name or 'experiment'}.changes.{variant}.encoders"
         return build(EncoderSpec, {**to_dict(encoder), **changes}, where) if changes else encoder
+
+    def one(self, variant: str, encoder: str | None = None, recipe: str | None = None) -> RunSpec:
+        """The first run of a variant, with any encoder and any named recipe.
+
+        Args:
+            variant: one of the grid.
+            encoder: of the grid, by the name there or the variant's own; or any other, which gets
+                the settings of the grid's first. None: the first of the grid.
+            recipe: of ``sweep.named``, in the place of that which the experiment names.
+
+        Raises:
+            BenchError: none such, or the experiment's recipe is written out.
+        """
+        runs = {spec.variant: spec for spec in reversed(self.runs())}
+        if variant not in runs:
+            raise unknown(f"variant of {self.name}", variant, runs)
+        spec = runs[variant]
+        if encoder is not None:
+            spec = replace(spec, encoder=self._encoder(variant, encoder))
+        if recipe is not None:
+            spec = replace(
+                spec, recipe=self._with(variant, recipe).recipe_of(variant, spec.dataset)
+            )
+        return spec
+
+    def _encoder(self, variant: str, name: str) -> EncoderSpec:
+        for encoder in self.all_encoders():
+            own = self.encoder_of(variant, encoder)
+            if name in (encoder.name, own.name):
+                return own
+        other = replace(self.all_encoders()[0], name=name)
+        check_weights(replace(other, weights=None))
+        return other
+
+    def _with(self, variant: str, recipe: str) -> Experiment:
+        """The same experiment, with a named recipe for a variant."""
+        if LIKE not in self.recipe:
+            raise BenchError(
+                f"the recipe of {self.name} is written out, so {recipe!r} cannot take its "
+                "place; change single settings of it"
+            )
+        own = self.changes.get(variant, {})
+        own = {**own, "recipe": {**own.get("recipe", {}), LIKE: recipe}}
+        return replace(self, changes={**self.changes, variant: own})
 
     def select(
         self, seeds: tuple[int, ...] | None = None, datasets: tuple[str, ...] = ()
@@ -235,4 +297,10 @@ def load_experiment(name_or_file: str, overrides: Mapping[str, Any] | None = Non
         BenchError: no such experiment, a file that cannot be read, or an unknown key in it.
     """
     name, settings = read_settings(name_or_file, overrides)
-    return replace(build(Experiment, settings, name), name=name)
+    experiment = replace(build(Experiment, settings, name), name=name)
+    if experiment.data_root:
+        placed = tuple(d.below(experiment.data_root) for d in experiment.datasets)
+        experiment = replace(experiment, datasets=placed)
+    for dataset in experiment.datasets:
+        experiment.recipe_of("", dataset)
+    return experiment

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.shipped import shipped
+from videomt_bench.sweep.named import named_dataset
 
 
 def experiment_names() -> list[str]:
@@ -46,7 +47,7 @@ def read_settings(
         overrides: values by dotted key, as mmengine merges them.
 
     Raises:
-        BenchError: no such experiment, or a file that cannot be read.
+        BenchError: no such experiment or named data set, or a file that cannot be read.
     """
     path = Path(name_or_file)
     if path.suffix != ".py":
@@ -57,9 +58,20 @@ def read_settings(
         raise BenchError(f"the experiment file {name_or_file!r} does not exist")
     try:
         config = Config.fromfile(str(path), lazy_import=False)
+        _name_datasets(config)
         if overrides:
             config.merge_from_dict(dict(overrides))
+            _name_datasets(config)
+    except BenchError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise BenchError(f"the experiment {path} cannot be read: {reason}") from None
     return path.stem, {k: v for k, v in config.to_dict().items() if not k.startswith("_")}
+
+
+def _name_datasets(config: Config) -> None:
+    """Put the settings of data sets in the place of their names, before others change them."""
+    found = config.get("datasets")
+    if isinstance(found, list | tuple):
+        config.datasets = [named_dataset(d) if isinstance(d, str) else d for d in found]

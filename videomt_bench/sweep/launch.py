@@ -115,8 +115,14 @@ def plan_jobs(
         if names == ("cost",) and "evaluate" not in request.names and len(request.names) > 1:
             wait_for = "evaluate"
         tasks = run_tasks(shapes[names], store, names, wait_for)
-        waves.append([t for t in tasks if not _is_live(t, store, live)])
+        tasks = [t for t in tasks if not _is_live(t, store, live)]
+        waves += [[t for t in tasks if _borrows(t.spec) == late] for late in (False, True)]
     return [part for wave in waves for part in _by_shape(wave, request)]
+
+
+def _borrows(spec: RunSpec) -> bool:
+    """Whether a run is tested with the training of another one."""
+    return spec.trained is not spec
 
 
 def _is_live(task: Task, store: Store, live: Collection[tuple[str, str]]) -> bool:
@@ -144,16 +150,19 @@ def _after(
     """The arrays and jobs that must have ended before these tasks start."""
     first = stages.STAGES.index(tasks[0].stage_names[0])
     wanted = {t.spec.run_id for t in tasks} | {t.spec.segmenter_stage for t in tasks}
+    borrowed = {t.spec.trained.run_id for t in tasks if _borrows(t.spec)}
     ids = {
         array.job_ids[0].partition("_")[0]
         for array in arrays
-        if stages.STAGES.index(array.stage_names[0]) < first
-        and any(wanted & {run_id, stage_id} for run_id, stage_id in array.tasks)
+        for run_id, stage_id in array.tasks
+        if (wanted & {run_id, stage_id} and stages.STAGES.index(array.stage_names[0]) < first)
+        or (run_id in borrowed and "video" in array.stage_names)
     }
     ids |= {
         job.id
         for (owner, name), job in live.items()
-        if owner in wanted and stages.STAGES.index(name) < first
+        if (owner in wanted and stages.STAGES.index(name) < first)
+        or (owner in borrowed and name == "video")
     }
     return sorted(ids)
 

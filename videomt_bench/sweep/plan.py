@@ -246,15 +246,22 @@ def _stage(
     names: Sequence[str],
     given: Mapping[str, Any] | None,
 ) -> StagePlan:
-    """A shared segmenter is one job; it is wanted by the runs whose segmenter is to do."""
+    """A shared segmenter is one job; it is wanted by the runs whose segmenter is to do.
+
+    So is the training that a run is tested with but does not do itself.
+    """
     jobs: dict[str, int] = {}
     finished = set()
     for i, run in enumerate(runs):
         job = run.segmenter if name == "segmenter" else run.run_id
+        if name == "video":
+            job = specs[i].trained.run_id
         if name in run.todo:
             jobs.setdefault(job, i)
         else:
             finished.add(job)
+    if name == "video":
+        jobs = {job: i for job, i in jobs.items() if job not in finished}
     chosen = [needs[i, name] for i in jobs.values() if (i, name) in needs]
     first = next(iter(jobs.values()), None)
     told = {} if first is None or given is None else _parameters(name, specs[first], names, given)
@@ -345,8 +352,8 @@ def _check(specs: Sequence[RunSpec], names: Sequence[str], results: Path) -> lis
         if data and encoder.weights == "timm" and _repository(encoder.name) is None:
             problems.append(f"timm has no weights for the encoder {encoder.name!r}")
     for dataset in {id(s.dataset): s.dataset for s in specs}.values() if data else ():
-        for split in () if dataset.generate else (dataset.train_split, dataset.test_split):
-            problems += _sentence(locate, dataset.layout, Path(dataset.root), split)
+        for layout, root, split in () if dataset.generate else dataset.splits():
+            problems += _sentence(locate, layout, Path(root), split)
     folder = next(p for p in (results.absolute(), *results.absolute().parents) if p.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         problems.append(f"the results folder {results} cannot be written")

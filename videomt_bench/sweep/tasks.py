@@ -49,12 +49,18 @@ def segmenter_tasks(
 def run_tasks(
     specs: Sequence[RunSpec], store: Store, names: tuple[str, ...], wait_for: str | None = None
 ) -> list[Task]:
-    """The runs of which any of these stages is not done; with ``wait_for``, that one must be."""
+    """The runs of which any of these stages is not done; with ``wait_for``, that one must be.
+
+    A run that is tested with the training of another one waits for it.
+    """
     wanted = []
+    ids = {spec.run_id for spec in specs}
     for spec in specs:
         done = open_record(spec, store).stages
         if set(names) - set(done) and (wait_for is None or wait_for in done):
-            wanted.append(Task(spec, names, spec.run_id, spec.segmenter_stage))
+            other = spec.trained.run_id
+            shared = "video" in names and other != spec.run_id and other in ids
+            wanted.append(Task(spec, names, spec.run_id, other if shared else spec.segmenter_stage))
     return wanted
 
 

@@ -18,7 +18,9 @@ class LossSettings:
 
     The weights from ``identity_weight`` on are those of CAVIS's contrastive losses, each with that
     of its cosine term; 0 switches a term off. ``pseudo_identity`` also matches absent objects in
-    single frames, and takes all of them for one more identity, as the official code does.
+    single frames, and takes all of them for one more identity, as the official code does. Without
+    ``last_intermediate`` the last of the intermediate predictions is not supervised, as in the
+    public VidEoMT code.
     """
 
     class_weight: float = 2.0
@@ -35,6 +37,7 @@ class LossSettings:
     reference_weight: float = 2.0
     reference_cosine_weight: float = 2.0
     pseudo_identity: bool = False
+    last_intermediate: bool = True
 
 
 @dataclass
@@ -45,9 +48,10 @@ class LayerPredictions:
     mask_logits: Tensor
 
     @staticmethod
-    def of(output: ClipOutput) -> LayerPredictions:
+    def of(output: ClipOutput, last_intermediate: bool = True) -> LayerPredictions:
         """Stack the intermediate predictions of a clip and its final one, in float32."""
-        return LayerPredictions.stack([*output.intermediate, output])
+        kept = output.intermediate if last_intermediate else output.intermediate[:-1]
+        return LayerPredictions.stack([*kept, output])
 
     @staticmethod
     def stack(layers: Sequence[ClipPrediction]) -> LayerPredictions:

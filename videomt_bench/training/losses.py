@@ -69,7 +69,7 @@ def clip_losses(
         guided: objects find a tracker's slots by the segmenter's predictions.
     """
     with torch.autocast(output.mask_logits.device.type, enabled=False):
-        layers = LayerPredictions.of(output)
+        layers = LayerPredictions.of(output, settings.last_intermediate)
         if guided and output.source is not None:
             queries = match_guided(output, targets, matching, settings)
         else:
@@ -115,7 +115,7 @@ def _segmenter_losses(
         return {}
     losses = {}
     if joint:
-        layers = LayerPredictions.of(source)
+        layers = LayerPredictions.of(source, settings.last_intermediate)
         queries = match(layers, targets, "per_frame", settings)
         own = _layer_losses(layers, targets, queries, "per_frame", settings)
         losses = {f"loss_segmenter_{name}": value for name, value in own.items()}

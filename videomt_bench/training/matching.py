@@ -75,7 +75,8 @@ def match_guided(
 
     slots = ClipPrediction(take(source.class_logits), take(source.mask_logits))
     found = match(LayerPredictions.stack([slots]), targets, matching, settings)
-    depth = 1 + len(output.intermediate)
+    kept = output.intermediate if settings.last_intermediate else output.intermediate[:-1]
+    depth = 1 + len(kept)
     return [queries.expand(depth, -1, -1) for queries in found]
 
 

@@ -1,0 +1,197 @@
+"""Training and test recipes by name; ``recipe = dict(like=NAME)`` in an experiment takes one.
+
+``like`` is the recipe that one starts from, ``recipe`` what it changes on all data sets,
+``datasets`` what it changes on single ones, ``about`` the source. Facts: VidEoMT (arXiv 2602.17807)
+and its public configurations of February and June 2026, EoMT (CVPR 2025), CAVIS (arXiv 2407.03010),
+DVIS++ (arXiv 2312.13305), DVIS-DAQ (arXiv 2404.00086), CTVIS (arXiv 2307.12616).
+"""
+
+_youtube = ("ytvis_2019", "ytvis_2021", "ytvis_2022")
+_instances = (*_youtube, "ovis")
+_dense = ("vipseg", "vspw")
+
+
+def _each(names: tuple[str, ...], change: dict, **more: dict) -> dict:
+    """The same change for several data sets; ``more`` are those of others."""
+    return {**dict.fromkeys(names, change), **more}
+
+
+def _stages(**both: object) -> dict:
+    """The same settings for both stages."""
+    return dict(segmenter=both, video=both)
+
+
+def _iterations(video: int) -> dict:
+    return dict(video=dict(train=dict(iterations=video)))
+
+
+_sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
+_crop = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
+_no_crop = dict(short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5)
+_vis = dict(**_stages(augmentation=_crop), test=dict(short_side=448, top_k=10))
+_ovis = {**_vis, "test": dict(short_side=544, top_k=20)}
+_720p = dict(**_stages(augmentation=_no_crop, drop_empty=False), test=dict(short_side=720))
+_train = dict(batch=8, precision="fp16", workers=4, per_device=1, checkpoint_interval=1000)
+_layerwise = dict(lr=1e-4, weight_decay=0.05, layer_decay=0.6, warmup=[500, 1000], power=0.9)
+
+_steps = dict(
+    lr=1e-4,
+    weight_decay=0.05,
+    decay_all=False,
+    layer_decay=1.0,
+    backbone_factor=0.1,
+    warmup=[0, 0],
+    milestones=[0.7],
+    clip_norm=0.01,
+)
+_no_reference = dict(losses=dict(reference_weight=0.0, reference_cosine_weight=0.0))
+_contrastive = dict(identity_cosine_weight=3.0, prototype_weight=0.0, prototype_cosine_weight=0.0)
+_ctvis = dict(
+    frames=4,
+    span=8,
+    train=dict(iterations=20000, batch=16, losses=_contrastive, optim=dict(milestones=[0.7, 0.9])),
+)
+_ctvis_instances = dict(
+    frames=11,
+    span=None,
+    train=dict(iterations=16000, optim=dict(lr=5e-5, milestones=[0.375, 0.75])),
+)
+
+_window = dict(include_last=False, ordered=False)
+_everywhere = dict(present_everywhere=True)
+
+recipes = dict(
+    videomt=dict(
+        about="the paper: the settings of CAVIS for all its systems; no clipping, as the code",
+        recipe=dict(
+            num_queries=200,
+            segmenter=dict(
+                frames=1,
+                train=dict(iterations=40000, masked_attention=True, optim=_layerwise, **_train),
+            ),
+            video=dict(frames=5, train=dict(iterations=160000, optim=_layerwise, **_train)),
+            test=dict(precision="fp16"),
+        ),
+        datasets=_each(
+            _youtube,
+            _vis,
+            ovis=_ovis,
+            vipseg={**_720p, "video": {**_720p["video"], "train": dict(iterations=40000)}},
+            vspw={**_720p, "video": {**_720p["video"], "train": dict(iterations=20000)}},
+        ),
+    ),
+    videomt_june=dict(
+        about="public configurations of June 2026, ViT-L with DINOv2",
+        like="videomt",
+        datasets=dict(ytvis_2019=_iterations(60000), vspw=_iterations(40000)),
+    ),
+    videomt_june_small=dict(
+        about="public configurations of June 2026, ViT-S and ViT-B (YouTube-VIS 2019 alone)",
+        like="videomt_june",
+        datasets=dict(ytvis_2019=_iterations(40000)),
+    ),
+    videomt_february=dict(
+        about="public configurations of February 2026; VIPSeg at a position grid of 640",
+        like="videomt_june",
+        datasets=dict(ytvis_2021=_iterations(40000), ytvis_2022=_iterations(40000)),
+    ),
+    videomt_dinov3=dict(
+        about="public configurations of June 2026 for DINOv3: tested at 480 on YouTube-VIS",
+        like="videomt",
+        datasets=_each(_youtube, dict(test=dict(short_side=480)), vspw=_iterations(40000)),
+    ),
+    videomt_clipped=dict(
+        about="gradients clipped at 0.01, as the public configurations say and the code does not",
+        like="videomt",
+        recipe=_stages(train=dict(optim=dict(clip_norm=0.01))),
+    ),
+    videomt_segmenter_20k=dict(
+        about="the image stage by the base configurations, a weak hint: 20k, layer decay 0.8",
+        like="videomt",
+        recipe=dict(segmenter=dict(train=dict(iterations=20000, optim=dict(layer_decay=0.8)))),
+    ),
+    videomt_public_code=dict(
+        about="the configurations of June with the defects of the public training code",
+        like="videomt_june",
+        recipe=dict(
+            video=dict(
+                label_quirk=True, train=dict(losses=dict(last_intermediate=False)), **_window
+            )
+        ),
+        datasets=_each(_dense, dict(video=_everywhere)),
+    ),
+    videomt_dinov3_public_code=dict(
+        about="the configurations for DINOv3 with the defects of the public training code",
+        like="videomt_dinov3",
+        recipe=dict(
+            video=dict(
+                label_quirk=True,
+                train=dict(losses=dict(last_intermediate=False), optim=dict(slow_final_norm=True)),
+                **_window,
+            )
+        ),
+        datasets=_each(_dense, dict(video=_everywhere)),
+    ),
+    cavis=dict(
+        about="CAVIS; VSPW, of which it has none, with the iterations of DVIS++",
+        like="videomt",
+        recipe=dict(
+            segmenter=dict(
+                frames=3,
+                span=2,
+                train=dict(matching="per_frame", masked_attention=False, optim=_steps),
+            ),
+            video=dict(train=dict(optim=_steps)),
+        ),
+        datasets=_each(
+            _dense,
+            dict(video=dict(train=_no_reference)),
+            ovis=dict(video=dict(train=_no_reference), test=dict(short_side=448)),
+        ),
+    ),
+    cavis_public_code=dict(
+        about="CAVIS with the defects of its public training code",
+        like="cavis",
+        recipe=dict(
+            segmenter=dict(train=dict(losses=dict(pseudo_identity=True))), video=dict(**_window)
+        ),
+        datasets=_each(_dense, _stages(**_everywhere)),
+    ),
+    dvis_plus=dict(
+        about="DVIS++ with ViT-L: a segmenter of CTVIS, then the referring tracker",
+        like="cavis",
+        recipe=dict(
+            segmenter=_ctvis,
+            video=dict(
+                train=dict(
+                    iterations=40000,
+                    losses=dict(reference_weight=2.0, reference_cosine_weight=0.0),
+                )
+            ),
+        ),
+        datasets=_each(
+            _instances,
+            dict(segmenter=_ctvis_instances, test=dict(short_side=480)),
+            vipseg=dict(
+                video=dict(train=dict(iterations=20000, losses=dict(reference_weight=0.0)))
+            ),
+            vspw=_iterations(20000),
+        ),
+    ),
+    dvis_daq=dict(
+        about="DVIS-DAQ with ViT-L; OVIS tested at 544, as in the paper of VidEoMT",
+        like="dvis_plus",
+        recipe=dict(test=dict(top_k=20), video=dict(train=_no_reference)),
+        datasets=_each(
+            _youtube,
+            _iterations(160000),
+            ovis=dict(**_iterations(160000), test=dict(short_side=544)),
+            vipseg=dict(video=dict(train=dict(iterations=90000, optim=dict(milestones=[66 / 90])))),
+        ),
+    ),
+    dvis_daq_480=dict(
+        about="DVIS-DAQ with OVIS tested at 480, as its public configuration",
+        like="dvis_daq",
+        datasets=dict(ovis=dict(test=dict(short_side=480))),
+    ),
+)
