@@ -12,8 +12,7 @@ caption = (
     "the published VidEoMT beside them learned on clips of 10 frames."
 )
 published = "memory"
-planned_variants = ["memory_bank", "s5", "lstm", "gru", "deep_gru"]
-variants = ["step6_videomt", *planned_variants]
+variants = ["step6_videomt", "memory_bank", "s5", "lstm", "gru", "deep_gru"]
 encoders = [dict(name="vit_large_patch14_reg4_dinov2", image_size=640, weights="timm")]
 datasets = ["ovis"]
 cost = dict(input=[544, 992])

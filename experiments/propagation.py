@@ -8,11 +8,11 @@ caption = (
     "above 0.8 beside the learned ones and drops them after 5 absent frames."
 )
 published = "propagation"
-planned_variants = ["nonobject_reset", "trackformer"]
 variants = [
     "step4_frame_by_frame",
     "step5_propagation",
-    *planned_variants,
+    "nonobject_reset",
+    "trackformer",
     "step6_videomt",
 ]
 encoders = [dict(name="vit_large_patch14_reg4_dinov2", image_size=640, weights="timm")]

@@ -8,8 +8,7 @@ caption = (
     "without registers at its own 37×37 grid."
 )
 published = "segmenters"
-planned_variants = ["mask2former_trackformer", "mask2former_fusion"]
-variants = [*planned_variants, "step6_videomt"]
+variants = ["mask2former_trackformer", "mask2former_fusion", "step6_videomt"]
 encoders = [dict(name="vit_large_patch14_reg4_dinov2", image_size=640, weights="timm")]
 _plain = dict(
     encoders=dict(

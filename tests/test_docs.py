@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from videomt_bench.models import load_variant
-from videomt_bench.models.conformance import check_variant
 from videomt_bench.runs import stages
+from videomt_bench.runs.conformance import check_in_full
 from videomt_bench.runs.execute import execute
 from videomt_bench.sweep.experiment import load_experiment
 
@@ -27,7 +27,7 @@ def test_the_recipe_for_a_variant(
     folder.mkdir()
     (folder / "running_mean.py").write_text(block, encoding="utf-8")
     monkeypatch.setenv("VIDEOMT_BENCH_VARIANTS", str(folder))
-    failed = [c for c in check_variant(load_variant("running_mean")) if not c.passed]
+    failed = [c for c in check_in_full(load_variant("running_mean")) if not c.passed]
     assert not failed
     (spec,) = load_experiment("demo", {**micro, "variants": ["running_mean"]}).runs()
     stages.prepare_data(spec.dataset)

@@ -9,6 +9,7 @@ import torch
 
 from videomt_bench.data.generate import GeneratorSettings, make_ytvis
 from videomt_bench.data.ytvis import YTVISIndex, locate_ytvis, read_ytvis
+from videomt_bench.errors import BenchError
 from videomt_bench.evaluation import stream
 from videomt_bench.evaluation.inference import predict_videos
 from videomt_bench.evaluation.stream import InferenceSettings
@@ -99,3 +100,24 @@ def test_masks_have_the_size_of_the_video(index: YTVISIndex) -> None:
     for prediction in _predict(_model("step6_videomt"), index, settings):
         assert {tuple(m["size"]) for m in prediction.segmentations} == {(40, 52)}
         assert len(prediction.segmentations) == 7
+
+
+@pytest.mark.parametrize("ahead", [2, None])
+@torch.no_grad()
+def test_videos_that_are_looked_ahead_in(ahead: int | None, index: YTVISIndex) -> None:
+    """Blocks begin with the video, whatever the window; also when masks are computed again."""
+    settings = replace(BASE, look_ahead=ahead)
+    model = stream.prepared(_model("step6_videomt"), settings)
+    held = _predict(model, index, settings)
+    assert held == _predict(model, index, replace(settings, buffer_mib=0))
+    assert held != _predict(_model("step6_videomt"), index, BASE)
+    video = index.videos[:1]
+    outputs = stream.run_videos(model, video, index.frames_root, settings)
+    frames = stream.normalize(stream.load_video_frames(video[0], index.frames_root, range(7)))
+    whole, _ = model(stream.pad_to_multiple(frames, 8)[None])
+    torch.testing.assert_close(outputs.class_logits, whole.class_logits.mean(1), atol=1e-5, rtol=0)
+
+
+def test_looking_ahead_is_not_compiled() -> None:
+    with pytest.raises(BenchError, match="not compiled"):
+        stream.prepared(_model("gru"), replace(BASE, look_ahead=None, compile="default"))

@@ -13,7 +13,7 @@ from videomt_bench.models import (
     load_variant,
     load_variants,
 )
-from videomt_bench.models.conformance import check_variant
+from videomt_bench.runs.conformance import check_in_full
 
 SPEC = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), num_classes=4, num_queries=6)
 FRAMES = 7
@@ -84,7 +84,7 @@ def test_what_each_memory_lets_into_a_frame() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
 def test_the_gallery_conforms(variant: Variant) -> None:
-    failed = [c for c in check_variant(variant) if not c.passed]
+    failed = [c for c in check_in_full(variant) if not c.passed]
     assert not failed
 
 
@@ -104,5 +104,5 @@ def test_conformance_sees_a_hidden_state() -> None:
             return state
 
     variant = Variant("hidden", EoMT.from_spec, Hidden, name="hidden")
-    failed = {c.name for c in check_variant(variant) if not c.passed}
+    failed = {c.name for c in check_in_full(variant) if not c.passed}
     assert "detach cuts the graph" in failed

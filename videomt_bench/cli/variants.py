@@ -47,11 +47,12 @@ def variants_show(name: str, as_json: AsJson = False) -> None:
 
 @app.command("check")
 def variants_check(name: str, as_json: AsJson = False) -> None:
-    """Check that a variant keeps the streaming contract; exit code 1 when it does not."""
+    """Check that a variant keeps the contract, compiles, is counted and trains at the right rates;
+    exit code 1 when it does not."""
     from videomt_bench.models import load_variant
-    from videomt_bench.models.conformance import check_variant
+    from videomt_bench.runs.conformance import check_in_full
 
-    checks = check_variant(load_variant(name))
+    checks = check_in_full(load_variant(name))
     for check in checks:
         mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
         out.print(f"{mark} {check.name}: {plain(check.detail)}", soft_wrap=True)

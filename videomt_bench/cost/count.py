@@ -51,6 +51,8 @@ class MacCount:
     """Operator -> 10⁹ multiply-accumulates."""
     by_component: dict[str, dict[str, float]]
     """Component -> operator -> 10⁹ multiply-accumulates; all together are ``gmacs``."""
+    state_bytes: int
+    """What a stream carries from its first frame to the next, tensors alone."""
     notes: list[str] = field(default_factory=list)
     """What the parts say about their cost."""
 
@@ -101,6 +103,7 @@ class _Trace:
     uncounted: dict[str, int]
     flops: ByComponent
     """PyTorch's, by operator with its namespace."""
+    state_bytes: int
 
 
 def _trace(model: VideoSegmenter, frame: Tensor) -> _Trace:
@@ -108,7 +111,8 @@ def _trace(model: VideoSegmenter, frame: Tensor) -> _Trace:
         state = model.detach(model.step(frame, model.init_state(1))[1])
         macs, uncounted = _fvcore(model, frame, state)
         flops = _flops(model, frame, state)
-    return _Trace(macs, {op: n for op, n in uncounted.items() if not is_negligible(op)}, flops)
+    mattering = {op: n for op, n in uncounted.items() if not is_negligible(op)}
+    return _Trace(macs, mattering, flops, sum(x.nbytes for x in tensors(state)))
 
 
 def _fvcore(
@@ -186,6 +190,7 @@ def _checked(trace: _Trace, declared: dict[str, tuple[str, Cost]]) -> MacCount:
         by_component={
             name: _giga(macs[name]) for name in ordered(macs) if any(macs[name].values())
         },
+        state_bytes=trace.state_bytes,
         notes=[f"{part}: {note}" for part, (_, cost) in declared.items() for note in cost.notes],
     )
 

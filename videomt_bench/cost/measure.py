@@ -48,9 +48,10 @@ def measure_cost(
         source: height and width of the frames that the end-to-end clock decodes.
 
     Returns:
-        ``params``, ``gmacs``, ``gflops``, ``uncounted``, ``by_operator``, ``fps`` and
-        ``milliseconds`` by clock, ``components`` (name -> ``params``, ``gmacs``, ``milliseconds``),
-        ``peak_memory_mib``, ``graph_breaks``, ``notes``, ``protocol``.
+        ``params``, ``gmacs``, ``gflops``, ``uncounted``, ``by_operator``, ``state_bytes`` of a
+        stream, ``fps`` and ``milliseconds`` by clock, ``components`` (name -> ``params``,
+        ``gmacs``, ``milliseconds``), ``peak_memory_mib``, ``graph_breaks``, ``notes`` and
+        ``protocol``.
 
     Raises:
         BenchError: bad arguments, an operator that cannot be counted, or a failed compilation.
@@ -64,6 +65,7 @@ def measure_cost(
         "gflops": None,
         "uncounted": {},
         "by_operator": {},
+        "state_bytes": None,
         "fps": dict.fromkeys(CLOCKS),
         "milliseconds": dict.fromkeys(CLOCKS),
         "components": {},
@@ -130,7 +132,7 @@ def _time(
 
 def _count(cost: dict[str, Any], model: VideoSegmenter, height: int, width: int) -> MacCount:
     counted = count_macs(model, height, width)
-    for name in ("gmacs", "gflops", "uncounted", "by_operator"):
+    for name in ("gmacs", "gflops", "uncounted", "by_operator", "state_bytes"):
         cost[name] = getattr(counted, name)
     cost["notes"] += counted.notes
     cost["protocol"]["counter"] = "fvcore"

@@ -22,7 +22,10 @@ from torch.nn.utils.rnn import pad_sequence
 from videomt_bench.data.augment import test_size
 from videomt_bench.data.clips import load_video_frames, normalize
 from videomt_bench.data.frames import FrameFiles
+from videomt_bench.errors import BenchError
 from videomt_bench.models import ClipOutput, DefersMasks, VideoSegmenter, VideoState
+from videomt_bench.models.compiling import CompiledVideo
+from videomt_bench.models.looking_ahead import LookingAhead
 
 Files = TypeVar("Files", bound=FrameFiles)
 
@@ -36,7 +39,8 @@ class InferenceSettings:
     ``short_side`` None keeps the source size; frames are padded to multiples of ``divisor``.
     ``window`` frames enter at once, ``batch`` videos of one size and length run side by side,
     ``buffer_mib`` of memory of the device hold what masks are made of, and ``compile`` is a mode of
-    ``torch.compile``; none of the four changes a result.
+    ``torch.compile``; none of the four changes a result. A ``look_ahead`` of some frames makes the
+    model semi-online, None offline: see ``LookingAhead``. Its blocks are the windows then.
     Instances are the ``top_k`` best; the thresholds are for panoptic segmentation.
     """
 
@@ -45,6 +49,7 @@ class InferenceSettings:
     divisor: int = 32
     top_k: int = 10
     precision: str = "fp32"
+    look_ahead: int | None = 0
     class_threshold: float = 0.8
     overlap_threshold: float = 0.8
     mask_threshold: float = 0.5
@@ -69,6 +74,21 @@ class VideoOutputs:
     padded: tuple[int, int]
     inner: tuple[int, int]
     """Input height and width with and without padding."""
+
+
+def prepared(model: VideoSegmenter, settings: InferenceSettings) -> VideoSegmenter:
+    """The model in evaluation mode, looking ahead and compiled as the settings say.
+
+    Raises:
+        BenchError: a look-ahead or a compile mode that there is not.
+    """
+    if settings.look_ahead != 0:
+        model = LookingAhead(model, settings.look_ahead)
+        if settings.compile is not None:
+            raise BenchError("a model that looks ahead is not compiled; use compile=None")
+    elif settings.compile is not None:
+        model = CompiledVideo(model, settings.compile)
+    return model.eval()
 
 
 def video_batches(videos: Sequence[Files], size: int) -> Iterator[list[Files]]:
@@ -99,7 +119,7 @@ def run_videos(
     state: VideoState | None = None
     held: list[_Held] = []
     dropped: tuple[int, VideoState | None] | None = None
-    for start in range(0, length, settings.window):
+    for start in range(0, length, stream.step):
         output, following = stream.window(start, state)
         logits = output.class_logits.float().sum(1)
         total = logits if total is None else total + logits
@@ -160,7 +180,7 @@ class _Stream:
     def window(self, start: int, state: VideoState | None) -> tuple[ClipOutput, VideoState]:
         """Output and next state of the window that starts at a frame."""
         length = len(self.videos[0].file_names)
-        indices = range(start, min(start + self.settings.window, length))
+        indices = range(start, min(start + self.step, length))
         clips = [
             normalize(load_video_frames(v, self.root, indices, self.size)) for v in self.videos
         ]
@@ -182,7 +202,7 @@ class _Stream:
         if dropped is None:
             return
         first, state = dropped
-        for start in range(first, len(self.videos[0].file_names), self.settings.window):
+        for start in range(first, len(self.videos[0].file_names), self.step):
             output, state = self.window(start, state)
             yield from self._frames(_Held.of(output), chosen)
 
@@ -202,6 +222,14 @@ class _Stream:
         with self._autocast():
             masks = self.model.segmenter.masks(embeddings, pixels)
         return [x[: len(kept)] for x, kept in zip(masks, queries, strict=True)]
+
+    @property
+    def step(self) -> int:
+        """Frames that enter at once."""
+        ahead = self.settings.look_ahead
+        if ahead is None:
+            return len(self.videos[0].file_names)
+        return ahead + 1 if ahead else self.settings.window
 
     @property
     def device(self) -> torch.device:

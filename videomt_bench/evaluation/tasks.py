@@ -18,11 +18,10 @@ from videomt_bench.evaluation.panoptic_inference import PanopticSettings, panopt
 from videomt_bench.evaluation.score import Score, score_files
 from videomt_bench.evaluation.semantic import score_vspw
 from videomt_bench.evaluation.semantic_inference import semantic_video
-from videomt_bench.evaluation.stream import InferenceSettings, run_videos
+from videomt_bench.evaluation.stream import InferenceSettings, prepared, run_videos
 from videomt_bench.evaluation.writers import PanopticWriter, SemanticWriter
 from videomt_bench.evaluation.ytvis_files import write_predictions
 from videomt_bench.models import VideoSegmenter
-from videomt_bench.models.compiling import CompiledVideo
 
 Report = Callable[[int, int], None]
 RESULT_FILE = "results.json"
@@ -49,9 +48,7 @@ def predict(
         settings: how videos are read and ranked.
         report: receives (videos done, of how many).
     """
-    if settings.compile is not None:
-        model = CompiledVideo(model, settings.compile)
-    model.eval()
+    model = prepared(model, settings)
     if isinstance(index, YTVISIndex):
         file = folder / RESULT_FILE
         videos, categories = index.videos, index.categories

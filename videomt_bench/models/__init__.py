@@ -19,7 +19,14 @@ from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
 from videomt_bench.models.mask2former import Mask2Former
-from videomt_bench.models.memories import LearnedQueries, QueryFusion, QueryPropagation
+from videomt_bench.models.memories import (
+    GRUCell,
+    LearnedQueries,
+    QueryFusion,
+    QueryPropagation,
+    RecurrentMemory,
+)
+from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
 from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
 from videomt_bench.models.video import VideoSegmenter
@@ -37,6 +44,7 @@ __all__ = [
     "FrameFeatures",
     "FrameOutput",
     "FrameSegmenter",
+    "GRUCell",
     "LearnedQueries",
     "Mask2Former",
     "ModelSpec",
@@ -45,8 +53,12 @@ __all__ = [
     "QueryIndex",
     "QueryMemory",
     "QueryPropagation",
+    "RecurrentMemory",
     "SlotSizes",
     "State",
+    "TrackQueries",
+    "TrackRules",
+    "TrackSlots",
     "Tracker",
     "Variant",
     "ViTEncoder",

@@ -159,8 +159,14 @@ class FrameSegmenter(nn.Module, ABC):
         """Normalised frames (N, 3, H, W) -> features of N frames, of whichever streams."""
 
     @abstractmethod
-    def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
-        """Features of B frames and the queries (B, Q, D) that enter them -> predictions."""
+    def decode(
+        self, features: FrameFeatures, queries: Tensor, slots: Tensor | None = None
+    ) -> FrameOutput:
+        """Features of B frames and the queries (B, Q, D) that enter them -> predictions.
+
+        ``slots`` (B, Q) says for which learned query each of them stands, and is -1 where a query
+        is only padding, which no other may see. None: all are there, and query i stands for i.
+        """
 
     def anneal_masks(self, progress: float) -> None:
         """Set masked attention for a training progress in 0..1, where a segmenter anneals it."""
@@ -186,6 +192,8 @@ class QueryMemory(nn.Module, ABC):
 
     reads_masks = True
     """Whether ``update`` looks at mask logits or mask features; False lets masks be deferred."""
+    state_varies = False
+    """Whether the size of the state changes within a stream, as that of a variable set does."""
 
     @abstractmethod
     def init_state(self, batch: int) -> State:
@@ -194,6 +202,13 @@ class QueryMemory(nn.Module, ABC):
     @abstractmethod
     def queries(self, state: State) -> Tensor:
         """The queries (B, Q, D) that enter the next frame."""
+
+    def slots(self, state: State) -> Tensor | None:
+        """For which learned query each of ``queries`` stands; see ``FrameSegmenter.decode``.
+
+        Only a memory whose queries vary in number has to say it.
+        """
+        return None
 
     @abstractmethod
     def update(self, state: State, output: FrameOutput) -> State:

@@ -8,7 +8,7 @@ import math
 import torch
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from videomt_bench.models.contracts import (
     DefersMasks,
@@ -94,22 +94,26 @@ class EoMT(FrameSegmenter, DefersMasks):
         height, width = frames.shape[-2:]
         return FrameFeatures(self.encoder(frames), (height, width))
 
-    def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
+    def decode(
+        self, features: FrameFeatures, queries: Tensor, slots: Tensor | None = None
+    ) -> FrameOutput:
         grid = (features.size[0] // self.stride, features.size[1] // self.stride)
         count = queries.shape[1]
         tokens, rotation = features.maps["tokens"], features.maps.get("rotation")
         x = torch.cat([queries.to(tokens.dtype), tokens], dim=1)
         intermediate = []
+        there = None if slots is None else _without_padding(slots, x.shape[1])
         for block, probability in zip(
             self.encoder.joint_blocks, self.mask_probability, strict=True
         ):
-            mask = None
+            mask = there
             if self.training:
                 normed = self.encoder.norm(x) if self.normalize_intermediate else x
                 prediction = self._predict(normed, count, grid)[0]
                 intermediate.append(prediction)
                 if probability > 0:
-                    mask = self._attention_mask(prediction.mask_logits, x, grid, probability)
+                    own = self._attention_mask(prediction.mask_logits, x, grid, probability)
+                    mask = own if there is None else own & there
             x = self.encoder.run(block, x, rotation, mask)
         normed = self.encoder.norm(x)
         final, mask_features = self._predict(normed, count, grid)
@@ -178,3 +182,10 @@ class EoMT(FrameSegmenter, DefersMasks):
         allowed = torch.ones(batch, length, length, dtype=torch.bool, device=x.device)
         allowed[:, :count, length - own.shape[2] :] = own
         return allowed[:, None]
+
+
+def _without_padding(slots: Tensor, length: int) -> Tensor | None:
+    """Which of N tokens, led by queries in ``slots``, may be seen: (B, 1, 1, N); None: all."""
+    if slots.is_meta or not bool((slots < 0).any()):
+        return None
+    return pad(slots >= 0, (0, length - slots.shape[1]), value=True)[:, None, None]

@@ -57,10 +57,12 @@ class Mask2Former(FrameSegmenter):
         named = {MASK_FEATURES: mask_features, **dict(zip(SCALES, maps, strict=True))}
         return FrameFeatures(named, (frames.shape[-2], frames.shape[-1]))
 
-    def decode(self, features: FrameFeatures, queries: Tensor) -> FrameOutput:
+    def decode(
+        self, features: FrameFeatures, queries: Tensor, slots: Tensor | None = None
+    ) -> FrameOutput:
         mask_features = features.maps[MASK_FEATURES]
         maps = [features.maps[name] for name in SCALES]
-        decoded = self.decoder(queries, mask_features, maps)
+        decoded = self.decoder(queries, mask_features, maps, slots)
         return FrameOutput(
             decoded.prediction.class_logits,
             decoded.prediction.mask_logits,

@@ -56,15 +56,22 @@ class MaskedDecoderLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(
-        self, queries: Tensor, positions: Tensor, key: Tensor, value: Tensor, blocked: Tensor
+        self,
+        queries: Tensor,
+        positions: Tensor,
+        key: Tensor,
+        value: Tensor,
+        blocked: Tensor,
+        padding: Tensor | None = None,
     ) -> Tensor:
         """One layer.
 
         Args:
             queries: (B, Q, d).
-            positions: (Q, d), added to queries, and to keys of the self-attention.
+            positions: (Q, d) or (B, Q, d), added to queries, and to keys of the self-attention.
             key, value: the pixels of one level (B, S, d), with and without their positions.
             blocked: (B, Q, S), True where a query must not look.
+            padding: (B, Q), True for queries that no other may see.
 
         Returns:
             Queries (B, Q, d).
@@ -75,7 +82,9 @@ class MaskedDecoderLayer(nn.Module):
         )
         queries = self.cross_norm(queries + x)
         placed = queries + positions
-        x, _ = self.self_attention(placed, placed, queries, need_weights=False)
+        x, _ = self.self_attention(
+            placed, placed, queries, key_padding_mask=padding, need_weights=False
+        )
         queries = self.self_norm(queries + x)
         return self.ffn_norm(queries + self.linear2(self.linear1(queries).relu()))
 
@@ -100,13 +109,27 @@ class MaskedDecoder(nn.Module):
         self.layers = nn.ModuleList(MaskedDecoderLayer(sizes) for _ in range(sizes.layers))
         self.heads = PredictionHeads(sizes.dim, num_classes)
 
-    def forward(self, queries: Tensor, mask_features: Tensor, maps: list[Tensor]) -> Decoded:
+    def forward(
+        self,
+        queries: Tensor,
+        mask_features: Tensor,
+        maps: list[Tensor],
+        slots: Tensor | None = None,
+    ) -> Decoded:
         """Content queries (B, Q, d), mask features (B, d, h, w), maps (B, d, ., .) from coarse on.
+
+        ``slots`` (B, Q): whose position each query has, -1 for padding; None: query i has its own.
 
         Raises:
             BenchError: there are more or fewer queries than positions for them.
         """
-        self._check(queries)
+        positions: Tensor = self.query_positions
+        padding: Tensor | None = None
+        if slots is None:
+            self._check(queries)
+        else:
+            positions = positions[slots.clamp(min=0)]
+            padding = None if slots.is_meta or not bool((slots < 0).any()) else slots < 0
         levels = [self._level(x, embed) for x, embed in zip(maps, self.level_embed, strict=True)]
         intermediate: list[Prediction] = []
         for i, layer in enumerate(self.layers):
@@ -115,7 +138,7 @@ class MaskedDecoder(nn.Module):
             intermediate.append(prediction)
             key, value = levels[i % LEVELS]
             blocked = blocked_pixels(prediction.mask_logits, _size(maps[i % LEVELS]))
-            queries = layer(queries, self.query_positions, key, value, blocked)
+            queries = layer(queries, positions, key, value, blocked, padding)
         prediction, embeddings = self.heads(queries, mask_features)
         kept = tuple(intermediate) if self.training else ()
         return Decoded(prediction, kept, queries, embeddings)

@@ -83,7 +83,9 @@ class VideoSegmenter(nn.Module):
         """The rest of ``step``: from the features of a frame."""
         queries = self.memory.queries(state.memory)
         if masks:
-            output = self.segmenter.decode(features, queries)
+            slots = self.memory.slots(state.memory)
+            varying = () if slots is None else (slots,)
+            output = self.segmenter.decode(features, queries, *varying)
         else:
             assert isinstance(self.segmenter, DefersMasks)
             output = self.segmenter.decode_classes(features, queries)

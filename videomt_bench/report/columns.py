@@ -36,6 +36,7 @@ DIFFERENCE = ("measured − paper",)
 COSTS = {
     "params": ("Params (M)", 1e-6),
     "gmacs": ("GMACs", 1.0),
+    "state_bytes": ("State (KiB)", 1 / 1024),
     "fps_model": ("FPS, model only", 1.0),
     "fps_end_to_end": ("FPS, end to end", 1.0),
 }
@@ -61,8 +62,15 @@ def main_display(rows: Sequence[Row], notes: Notes, mix_protocols: bool = False)
     metrics = main_metrics(rows)
     columns += [result_column(rows, metric, notes) for metric in metrics]
     columns.append(_videos_column(rows, metrics))
-    columns += [_cost_column(rows, metric, notes, mix_protocols) for metric in COSTS]
+    columns += [_cost_column(rows, metric, notes, mix_protocols) for metric in shown_costs(rows)]
     return display_of(columns + _paper_columns(rows, notes) + _difference_columns(rows, notes))
+
+
+def shown_costs(rows: Sequence[Row]) -> list[str]:
+    """All costs, but the size of the state only where every row with a count has it."""
+    counted = [row for row in rows if cost_cell(row, "gmacs") is not None]
+    known = bool(counted) and all(cost_cell(row, "state_bytes") is not None for row in counted)
+    return [metric for metric in COSTS if metric != "state_bytes" or known]
 
 
 def display_of(columns: Columns) -> Display:
@@ -198,7 +206,11 @@ def _protocol_details(metric: str, header: str | None) -> tuple[str, ...]:
     protocol = json.loads(header)
     if not protocol:
         return ("protocol not recorded",)
-    keys = ("input",) if metric == "gmacs" else ("device", "precision", "input", "compile")
+    keys = (
+        ("input",)
+        if metric in ("gmacs", "state_bytes")
+        else ("device", "precision", "input", "compile")
+    )
     return tuple(words(protocol, keys))
 
 

@@ -38,7 +38,13 @@ _STAGE: dict[str, Any] = {
     "drop_empty": True,
     "train": _TRAIN,
 }
-_TEST = {"class_threshold": 0.8, "overlap_threshold": 0.8, "mask_threshold": 0.5, "compile": None}
+_TEST = {
+    "class_threshold": 0.8,
+    "overlap_threshold": 0.8,
+    "mask_threshold": 0.5,
+    "look_ahead": 0,
+    "compile": None,
+}
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
     "encoder": {"partial": False},

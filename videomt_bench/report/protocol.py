@@ -47,7 +47,7 @@ def relevant(protocol: object, metric: str) -> dict[str, Any]:
     """The fields of a protocol that matter to ``metric``."""
     if not isinstance(protocol, Mapping) or metric == "params":
         return {}
-    if metric == "gmacs":
+    if metric in ("gmacs", "state_bytes"):
         return {key: protocol[key] for key in COUNTING if key in protocol}
     return {key: value for key, value in protocol.items() if key not in NOT_TIMING}
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from videomt_bench.report.columns import COSTS, PAPER, shared_notes
+from videomt_bench.report.columns import COSTS, PAPER, shared_notes, shown_costs
 from videomt_bench.report.protocol import cost_cell, most_frequent, words
 from videomt_bench.report.records import differing
 from videomt_bench.report.rows import Row
@@ -33,7 +33,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 def _protocol_remarks(rows: Sequence[Row]) -> list[str]:
     """The whole protocol of each cost column, as its header has room for a part only."""
     found: dict[str, list[str]] = {}
-    for metric, (title, _) in COSTS.items():
+    for metric in shown_costs(rows):
+        title, _ = COSTS[metric]
         header = most_frequent([cost_cell(row, metric) for row in rows])
         if header is not None and metric != "params":
             text = ", ".join(words(json.loads(header))) or "not recorded"

@@ -21,7 +21,13 @@ TIDY = (
     "deviation", "n_seeds", "n", "unit", "seed_values", "p", "p_corrected", "protocol", "source",
     "note",
 )  # fmt: skip
-COST_UNITS = {"params": "M", "gmacs": "G", "fps_model": "frames/s", "fps_end_to_end": "frames/s"}
+COST_UNITS = {
+    "params": "M",
+    "gmacs": "G",
+    "state_bytes": "KiB",
+    "fps_model": "frames/s",
+    "fps_end_to_end": "frames/s",
+}
 ORIGINS = ("measured", "paper", "measured - paper", "to the row above")
 """Of a line's value."""
 
@@ -48,7 +54,10 @@ def tidy_table(
 def _measured(row: Row, metrics: Sequence[str]) -> list[Line]:
     lines = [line for metric in (*metrics, *DETAILS) for line in _result(row, metric, metrics)]
     for metric, (_, factor) in COSTS.items():
-        if (cell := cost_cell(row, metric)) is None:
+        cell = cost_cell(row, metric)
+        if cell is None and metric == "state_bytes":
+            continue  # older records do not know it
+        if cell is None:
             line: Line = {"note": row.missing()}
         else:
             line = {
