@@ -34,6 +34,7 @@ class MixedClips(Dataset[Clip]):
     def __init__(self, streams: Sequence[TrainClips], ratios: Sequence[float], seed: int) -> None:
         _check(streams, ratios, seed)
         self.streams = list(streams)
+        self.clip_length = streams[0].clip_length
         self.probabilities = np.array(ratios, dtype=np.float64) / sum(ratios)
         self.seed = seed
         self._block = -1

@@ -24,6 +24,7 @@ _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_fin
 _TRAIN = {
     "frozen": [],
     "guided": 0.5,
+    "chunk": None,
     "ema": None,
     "exact_sharing": False,
     "losses": _LOSSES,

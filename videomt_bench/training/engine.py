@@ -55,6 +55,7 @@ from videomt_bench.training.sharing import (
     split_batch,
 )
 from videomt_bench.training.stopping import StopHook, after_iterations
+from videomt_bench.training.truncation import Carried, count_chunks
 from videomt_bench.training.visualizers import VISUALIZERS, Curves
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -74,6 +75,7 @@ class TrainSettings:
     anew, its targets are matched by the segmenter's predictions for the share ``guided`` of the
     iterations, afterwards by its own.
 
+    With a ``chunk`` clips are learned in chunks of this many frames, see ``truncation``.
     ``ema`` is the decay of a moving average of the weights, which is then what the training gives;
     ``exact_sharing`` makes results independent of how processes share a batch, see ``sharing``.
     ``prefetch`` batches wait for each of the ``workers``. ``checkpointing``, ``compile`` (a mode of
@@ -91,6 +93,7 @@ class TrainSettings:
     masked_attention: bool = False
     precision: str = "fp32"
     divisor: int = 32
+    chunk: int | None = None
     ema: float | None = None
     exact_sharing: bool = False
     per_device: int | None = field(default=None, metadata=NOT_IN_ID)
@@ -106,6 +109,8 @@ class TrainSettings:
         for name in ("iterations", "batch", "divisor", "prefetch", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise BenchError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.chunk is not None and self.chunk < 1:
+            raise BenchError(f"chunk is {self.chunk}; it must be at least 1 frame, or None")
         if not 0 <= self.guided <= 1:
             raise BenchError(f"guided is {self.guided}; it must be a share from 0 to 1")
         if self.precision not in PRECISIONS:
@@ -157,15 +162,20 @@ class TrainingModel(BaseModel):
         self.guided = False
         self.finite = torch.zeros(0)
         """Of the last forward pass, see ``finite_clips``."""
+        self.carried = Carried()
+        """From the last chunk to the next one."""
 
     def forward(
         self, batch: ClipBatch, share: Share = WHOLE, mode: str = "loss"
     ) -> dict[str, Tensor]:
-        output, _ = self.model(batch.frames)
+        if not share.continued:
+            self.carried = Carried()
+        output, state = self.model(batch.frames, self.carried.state)
+        self.carried.state = self.model.detach(state)
         self.finite = finite_clips(output)
         points = share.points(batch.frames.device)
         how = self.matching, self.losses, self.guided
-        return clip_losses(output, batch.targets, *how, share.totals, points)
+        return clip_losses(output, batch.targets, *how, share.totals, points, self.carried)
 
     def train(self, mode: bool = True) -> TrainingModel:
         super().train(mode)
@@ -188,12 +198,12 @@ class TrainLoop(IterBasedTrainLoop):
     def run(self) -> nn.Module:
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
-        self.dataloader.batch_sampler.start = self._iter
+        sharing = self.runner.sharing
+        self.dataloader.batch_sampler.start = self._iter // sharing.chunks
         batches = iter(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:
-            sharing = self.runner.sharing
             step = [batch["batch"] for batch in islice(batches, sharing.accumulation)]
-            for batch, share in sharing.step(self._iter, step):
+            for batch, share in sharing.step(self._iter // sharing.chunks, step):
                 self.runner.model.train()
                 self.run_iter({"batch": batch, "share": share})
         self.runner.call_hook("after_train_epoch")
@@ -251,7 +261,8 @@ def train(
 
     Args:
         model: trained in place, on its device.
-        clips: gives the clip of any sample number; see ``TrainClips``.
+        clips: gives the clip of any sample number, and with a ``chunk`` knows its ``clip_length``;
+            see ``TrainClips``.
         settings: schedule, batch, losses.
         folder: checkpoint and ``losses.jsonl`` go here.
         seed: of everything random in the iterations.
@@ -293,9 +304,13 @@ def _runner(
     micro: int,
     accumulation: int,
 ) -> Runner:
-    total = settings.iterations * accumulation
     group = HostGroup()
-    sharing = Sharing(StreamSampler(micro), accumulation, settings.exact_sharing, seed, group)
+    chunk = settings.chunk
+    pieces = chunk, 1 if chunk is None else count_chunks(clips.clip_length, chunk)  # type: ignore[attr-defined]
+    exact = settings.exact_sharing
+    sharing = Sharing(StreamSampler(micro), accumulation, exact, seed, group, *pieces)
+    accumulation *= sharing.chunks
+    total = settings.iterations * accumulation
     interval = settings.checkpoint_interval
     curves = Curves(settings.visualizers, folder)
     checkpoint = folder / CHECKPOINT

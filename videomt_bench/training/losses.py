@@ -32,6 +32,7 @@ from videomt_bench.training.layers import (
     sample_points,
 )
 from videomt_bench.training.matching import everywhere, match, match_guided
+from videomt_bench.training.truncation import Carried
 
 Totals = Mapping[Matching, float]
 """Targets of a whole batch, by matching, over the number of micro-batches that share it."""
@@ -63,6 +64,7 @@ def clip_losses(
     guided: bool = False,
     totals: Totals | None = None,
     points: Points = ONE_STREAM,
+    carried: Carried | None = None,
 ) -> dict[str, Tensor]:
     """Weighted losses of an output; the parts that learn decide which.
 
@@ -83,13 +85,17 @@ def clip_losses(
         totals: of the batch that the clips are a part of; the mean of the losses of all parts is
             then that of the whole. Contrastive terms stay means of the part. None: they are all.
         points: where random points come from.
+        carried: what the chunk before knows of the objects; it is brought up to date.
     """
+    held = [] if carried is None else carried.queries
     with torch.autocast(output.mask_logits.device.type, enabled=False):
         layers = LayerPredictions.of(output, settings.last_intermediate)
         if guided and output.source is not None:
-            queries = match_guided(output, targets, matching, settings, points)
+            queries = match_guided(output, targets, matching, settings, points, held)
         else:
-            queries = match(layers, targets, matching, settings, points)
+            queries = match(layers, targets, matching, settings, points, held)
+        if carried is not None:
+            carried.queries = [found[..., 0] for found in queries]
         losses = _layer_losses(layers, targets, queries, matching, settings, totals, points)
         return {
             **{f"loss_{name}": value for name, value in losses.items()},

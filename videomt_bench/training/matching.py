@@ -42,12 +42,21 @@ def match(
     matching: Matching,
     settings: LossSettings,
     points: Points = ONE_STREAM,
+    held: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    """For each clip the query (L, N, T) of every object and frame, -1 where there is none."""
+    """For each clip the query (L, N, T) of every object and frame, -1 where there is none.
+
+    ``held`` are the queries (L, M) that the first M objects of each clip keep from frames before;
+    first-appearance matching alone has them.
+    """
     if matching not in ("first_appearance", "per_frame"):
         raise unknown("matching", matching, ("first_appearance", "per_frame"))
     first = matching == "first_appearance"
-    columns = [(_first_columns if first else _frame_columns)(t.present) for t in targets]
+    old = [queries.shape[1] for queries in held] if first and held else [0] * len(targets)
+    columns = [
+        _first_columns(t.present, n) if first else _frame_columns(t.present)
+        for t, n in zip(targets, old, strict=True)
+    ]
     frames = [(b, t) for b, clip in enumerate(columns) for t in clip]
     costs = dict(zip(frames, _costs(layers, targets, frames, settings, points), strict=True))
     assign = _assign_first if first else _assign_frames
@@ -56,6 +65,8 @@ def match(
     for b, clip in enumerate(columns):
         shape = (depth, len(targets[b].labels), length)
         found = np.full(shape, -1, dtype=np.int64)
+        if old[b]:
+            found[:, : old[b]] = held[b].numpy()[..., None]
         for layer in range(depth):
             assign(found[layer], {t: (costs[b, t][layer], o) for t, o in clip.items()}, queries)
         result.append(torch.from_numpy(found))
@@ -69,6 +80,7 @@ def match_guided(
     matching: Matching,
     settings: LossSettings,
     points: Points = ONE_STREAM,
+    held: Sequence[Tensor] = (),
 ) -> list[Tensor]:
     """As ``match``, by the segmenter's final predictions in the tracker's order (CAVIS; DVIS++).
 
@@ -83,7 +95,8 @@ def match_guided(
         return x.gather(2, index.expand(*order.shape, *x.shape[3:]))
 
     slots = ClipPrediction(take(source.class_logits), take(source.mask_logits))
-    found = match(LayerPredictions.stack([slots]), targets, matching, settings, points)
+    held = [queries[:1] for queries in held]
+    found = match(LayerPredictions.stack([slots]), targets, matching, settings, points, held)
     kept = output.intermediate if settings.last_intermediate else output.intermediate[:-1]
     depth = 1 + len(kept)
     return [queries.expand(depth, -1, -1) for queries in found]
@@ -94,10 +107,10 @@ def everywhere(targets: Sequence[ClipTargets]) -> list[ClipTargets]:
     return [replace(t, present=torch.ones_like(t.present)) for t in targets]
 
 
-def _first_columns(present: Tensor) -> dict[int, np.ndarray]:
-    """Frame -> the objects that are first visible in it, in frame order."""
-    first = present.int().argmax(1).cpu().numpy()
-    return {int(t): np.flatnonzero(first == t) for t in np.unique(first)}
+def _first_columns(present: Tensor, old: int) -> dict[int, np.ndarray]:
+    """Frame -> the objects after ``old`` ones that are first visible in it, in frame order."""
+    first = present[old:].int().argmax(1).cpu().numpy()
+    return {int(t): np.flatnonzero(first == t) + old for t in np.unique(first)}
 
 
 def _frame_columns(present: Tensor) -> dict[int, np.ndarray]:
@@ -109,7 +122,7 @@ def _frame_columns(present: Tensor) -> dict[int, np.ndarray]:
 def _assign_first(
     found: np.ndarray, frames: dict[int, tuple[np.ndarray, np.ndarray]], queries: int
 ) -> None:
-    used: list[int] = []
+    used = list(found[found[:, 0] >= 0, 0])
     for cost, objects in frames.values():
         cost = cost[:, objects].copy()
         cost[used] = BLOCKED

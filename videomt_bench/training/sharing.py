@@ -20,6 +20,7 @@ from videomt_bench.data.clips import ClipBatch, ClipTargets
 from videomt_bench.errors import BenchError
 from videomt_bench.training.layers import ONE_STREAM, Points
 from videomt_bench.training.losses import Totals
+from videomt_bench.training.truncation import chunks_of
 
 
 class StreamSampler(Sampler[list[int]]):
@@ -67,6 +68,8 @@ class Share:
 
     totals: Totals | None = None
     """None: it is the whole batch."""
+    continued: bool = False
+    """Whether the clips are those of the micro-batch before, in their next chunk."""
     seeds: tuple[int, ...] | None = None
     """Of the random points of each clip; None: they are drawn for the micro-batch."""
 
@@ -116,7 +119,8 @@ class Sharing:
     """Prepares the micro-batches of an optimizer step.
 
     ``exact``: random points depend on the seed and a clip's number, and all micro-batches are
-    padded to one size, so that results depend on the sharing by rounding alone.
+    padded to one size, so that results depend on the sharing by rounding alone. ``accumulation``
+    counts batches of clips; each gives ``chunks`` micro-batches of ``chunk`` frames.
     """
 
     sampler: StreamSampler
@@ -124,28 +128,35 @@ class Sharing:
     exact: bool
     seed: int
     group: HostGroup
+    chunk: int | None = None
+    chunks: int = 1
 
     def step(self, first: int, batches: Sequence[ClipBatch]) -> list[tuple[ClipBatch, Share]]:
-        """The micro-batches of this process, the first of which is micro-step ``first``."""
-        parts = self.accumulation * self.group.size
-        totals = self._totals(batches, parts) if parts > 1 else None
-        if not self.exact:
-            return [(batch, Share(totals)) for batch in batches]
-        shapes = torch.tensor([batch.frames.shape[-2:] for batch in batches])
-        size = self.group.max(shapes.amax(0)).tolist()
+        """The micro-batches of this process; ``first`` is the number of the first batch."""
+        if self.exact:
+            shapes = torch.tensor([batch.frames.shape[-2:] for batch in batches])
+            size = self.group.max(shapes.amax(0)).tolist()
+            batches = [batch.padded(*size) for batch in batches]
+        pieces = [chunks_of(batch, self.chunk) for batch in batches]
+        totals = self._totals([piece for clips in pieces for piece in clips])
         return [
-            (batch.padded(*size), Share(totals, self._seeds(first + i)))
-            for i, batch in enumerate(batches)
+            (piece, Share(totals, k > 0, self._seeds(first + i, k) if self.exact else None))
+            for i, clips in enumerate(pieces)
+            for k, piece in enumerate(clips)
         ]
 
-    def _totals(self, batches: Sequence[ClipBatch], parts: int) -> Totals:
+    def _totals(self, batches: Sequence[ClipBatch]) -> Totals | None:
+        """Of the whole batch, divided by its parts; None: it has one."""
+        parts = len(batches) * self.group.size
+        if parts == 1:
+            return None
         own = torch.stack([_targets(batch.targets) for batch in batches]).sum(0)
         first, frame = (n / parts for n in self.group.sum(own).tolist())
         return {"first_appearance": first, "per_frame": frame}
 
-    def _seeds(self, step: int) -> tuple[int, ...]:
+    def _seeds(self, step: int, chunk: int) -> tuple[int, ...]:
         # the 2 keeps these generators apart from those of the data and of the iterations
-        entropies = ((self.seed, sample, 0, 2) for sample in self.sampler.samples(step))
+        entropies = ((self.seed, sample, chunk, 2) for sample in self.sampler.samples(step))
         return tuple(
             int(np.random.SeedSequence(e).generate_state(1, np.uint64)[0] >> 1) for e in entropies
         )
