@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,22 @@ def test_damaged_weights_are_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(BenchError, match="cannot read weights"):
         stages.read_weights(file)
+
+
+def test_looking_ahead_is_tested_with_the_training_of_the_online_run(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    """Online, semi-online and offline: three runs and records, one training."""
+    store = Store(tmp_path)
+    online = execute(spec, tmp_path)
+    assert online.state == "completed", online.reason
+    found = {}
+    for ahead in (2, None):
+        test = replace(spec.recipe.test, look_ahead=ahead)
+        other = replace(spec, recipe=replace(spec.recipe, test=test))
+        assert other.trained == spec
+        record = execute(other, tmp_path, ("segmenter", "video", "evaluate"))
+        assert record.stages.keys() >= {"video", "evaluate"}, record.reason
+        assert not (store.stage(other.run_id).path / "video").exists()
+        found[other.run_id] = record
+    assert len({spec.run_id, *found}) == 3

@@ -161,9 +161,14 @@ class RunSpec:
 
     @cached_property
     def trained(self) -> RunSpec:
-        """The run whose video stage this one is evaluated with: mostly itself."""
-        other = self.dataset.trained_on
-        return self if other is None else replace(self, dataset=other)
+        """The run whose video stage this one is evaluated with: mostly itself.
+
+        A data set may have the training of another, and to look ahead is a matter of testing.
+        """
+        other, test, spec = self.dataset.trained_on, self.recipe.test, self
+        if test.look_ahead != 0:
+            spec = replace(spec, recipe=replace(self.recipe, test=replace(test, look_ahead=0)))
+        return spec if other is None else replace(spec, dataset=other)
 
     @cached_property
     def segmenter_stage(self) -> str:
