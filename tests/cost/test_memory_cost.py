@@ -7,7 +7,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from videomt_bench.cost.count import count_macs
-from videomt_bench.models import FrameOutput, SlotSizes, load_variant
+from videomt_bench.models import (
+    EoMT,
+    FrameOutput,
+    QueryPropagation,
+    SlotSizes,
+    Variant,
+    load_variant,
+)
 from videomt_bench.models.conformance import SIZE, SPEC
 
 Q, D = 200, 1024
@@ -53,3 +60,23 @@ def test_what_a_stream_carries(name: str, floats: int) -> None:
     model = load_variant(name).build(SPEC).eval()
     width = SPEC.num_queries * model.segmenter.dim * 4
     assert count_macs(model, *SIZE).state_bytes == floats * width
+
+
+def test_a_state_that_hands_tensors_on_is_counted() -> None:
+    """As a bank of separate tensors does: the old ones are in the new state as they are."""
+
+    class Bank(QueryPropagation):
+        def init_state(self, batch: int) -> list[torch.Tensor]:
+            return [self.first_queries(batch)] * 3
+
+        def queries(self, state: list[torch.Tensor]) -> torch.Tensor:
+            return state[-1]
+
+        def update(self, state: list[torch.Tensor], output: FrameOutput) -> list[torch.Tensor]:
+            return [*state[1:], output.queries]
+
+    plain, bank = (
+        Variant("x", EoMT.from_spec, memory, name="x").build(SPEC).eval()
+        for memory in (QueryPropagation, Bank)
+    )
+    assert count_macs(bank, *SIZE).gmacs == count_macs(plain, *SIZE).gmacs

@@ -135,7 +135,8 @@ def test_the_estimate_counts_what_videomt_has(
 
 def test_gpu_hours_are_of_gpus_alone(tmp_path: Path) -> None:
     assert plan(micro(tmp_path), tmp_path / "results").gpu_hours == 0
-    experiment = load_experiment("propagation")
+    alike = {"variants": ["step4_frame_by_frame", "step5_propagation", "step6_videomt"]}
+    experiment = load_experiment("propagation", alike)
     found = plan(experiment, tmp_path, {"gpus_per_node": 4, "nodes": 2}, ask_slurm=False)
     assert found.gpu_hours == pytest.approx(sum(s.total_hours for s in found.stages))
     assert [s.gpus for s in found.stages] == [8, 8, 1, 1]

@@ -245,7 +245,9 @@ class _Step(nn.Module):
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         with _KeepRead() as read:
             result = self.model.step(frame, self.state)
-        return (*tensors(result), *read.kept)
+        # what is handed on as it is has no trace, and costs nothing
+        old = {id(x) for x in tensors(self.state)}
+        return (*(x for x in tensors(result) if id(x) not in old), *read.kept)
 
 
 class _KeepRead(TorchFunctionMode):

@@ -30,10 +30,16 @@ EXECUTION = (
     "dataset.root",
     "recipe.*.train.per_device",
     "recipe.*.train.workers",
+    "recipe.*.train.prefetch",
     "recipe.*.train.checkpoint_interval",
+    "recipe.*.train.checkpointing",
+    "recipe.*.train.compile",
+    "recipe.*.train.deterministic",
+    "recipe.*.train.visualizers",
     "recipe.test.batch",
     "recipe.test.window",
     "recipe.test.buffer_mib",
+    "recipe.test.compile",
 )
 """Fields of a specification that change how a run is done, not its result.
 
