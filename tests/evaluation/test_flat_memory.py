@@ -53,9 +53,9 @@ def grown(folder: Path, frames: int, buffer_mib: int) -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_long_video_needs_no_more_memory(tmp_path: Path) -> None:
-    """600 frames of mask logits are 66 MiB here; a buffer of 4 MiB holds 36 frames."""
+    """What masks of 600 frames are made of is 52 MiB here; a buffer of 4 MiB holds 46 frames."""
     short, long = grown(tmp_path, 60, 4), grown(tmp_path, 600, 4)
     held = grown(tmp_path, 600, 4096)
-    assert held > 60
+    assert held > 48
     assert long < short + 20
     assert long < held / 2
