@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from videomt_bench.sweep.ledger import Job, Ledger
 from videomt_bench.sweep.tasks import BROKEN
 
 LOG_LINES = 5
+SETTLED = 5.0
+"""Seconds after which a node has surely let go of a job that was queued again. Started on it any
+sooner, SLURM may take the job for the one that it has just ended, and revoke it."""
 
 
 @dataclass
@@ -85,7 +89,7 @@ def status(experiment: Experiment, results: Path) -> Status:
         _row(spec, records[spec.run_id], store, jobs, live, segmenters, ledger, owned)
         for spec in specs
     ]
-    _hasten(rows, jobs)
+    _hasten(rows, jobs, records)
     return Status(rows, jobs.answers if jobs.all else None)
 
 
@@ -188,7 +192,7 @@ def _scores(record: Record) -> str:
     return " ".join(shown[:1])
 
 
-def _hasten(rows: Sequence[Row], jobs: Jobs) -> None:
+def _hasten(rows: Sequence[Row], jobs: Jobs, records: Mapping[str, Record]) -> None:
     """Requeued jobs that wait only because SLURM lets them wait for two minutes."""
     waiting = [
         row.job
@@ -197,6 +201,12 @@ def _hasten(rows: Sequence[Row], jobs: Jobs) -> None:
         and jobs.states[row.job].detail == "BeginTime"
         and row.reason is not None
         and "queued again" in row.reason
+        and _seconds_since(records[row.run_id].updated) > SETTLED
     ]
     if waiting:
         slurm.hasten(sorted(set(waiting)))
+
+
+def _seconds_since(moment: str) -> float:
+    """Of a record's time, until now."""
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(moment)).total_seconds()
