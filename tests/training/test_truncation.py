@@ -16,6 +16,8 @@ from videomt_bench.data.clips import Clip, ClipBatch, ClipTargets, collate
 from videomt_bench.errors import BenchError
 from videomt_bench.training.engine import TrainingModel, train
 from videomt_bench.training.hooks import LOSSES
+from videomt_bench.training.layers import LayerPredictions
+from videomt_bench.training.matching import match
 from videomt_bench.training.sharing import HostGroup, Share, Sharing, StreamSampler
 from videomt_bench.training.truncation import chunks_of
 
@@ -82,6 +84,25 @@ def test_an_object_keeps_its_query_and_a_new_one_gets_another(tiny) -> None:
     first, second = held[-1][0].T
     assert (first != second).all()
     assert (held[-1][0] >= 0).all()
+
+
+def test_a_query_that_an_object_holds_is_not_given_away(tiny) -> None:
+    """A new object like the old one, whose best query is the one that is held."""
+    trained, _ = model_and_chunks(tiny, 2)
+    once, twice = clip([0]), clip([0])
+    twice.labels, twice.masks, twice.present = (
+        x.repeat(2, *[1] * (x.dim() - 1)) for x in (once.labels, once.masks, once.present)
+    )
+    output, _ = trained.model(collate([twice], 8).frames)
+    settings = tiny.settings().losses
+    layers = LayerPredictions.of(output)
+    (best,) = match(layers, collate([once], 8).targets, "first_appearance", settings)
+    (found,) = match(
+        layers, collate([twice], 8).targets, "first_appearance", settings, held=[best[..., 0]]
+    )
+    assert torch.equal(found[:, 0], best[:, 0])
+    assert (found[:, 1] >= 0).all()
+    assert (found[:, 1] != found[:, 0]).all()
 
 
 def test_a_chunk_goes_on_from_the_state_before_and_no_gradient_goes_back(tiny) -> None:
