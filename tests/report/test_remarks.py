@@ -20,13 +20,12 @@ def rows_of(results: Path, name: str) -> list[Row]:
 def test_27_rows_of_three_sizes_are_one_short_sentence():
     (line,) = [r for r in remarks(rows_of(MEASURED / "cost", "ablation")) if "differ" in r]
     assert len(line) < 700
+    assert line.startswith("The rows differ in settings: 0 CAVIS and 0 CAVIS, lean vs the others: ")
     assert line.count("CAVIS") == 2, "both variants, without their sizes"
-    first, second = line.removeprefix("The rows differ in settings. ").split(" The others: ")
-    assert first.startswith("0 CAVIS and 0 CAVIS, lean: encoder.image_size 592; encoder.name ")
-    assert "vit_large_patch14_dinov2 / vit_base_patch14_dinov2 / vit_small_patch14_dinov2" in first
-    assert "encoder.image_size 640" in second
-    assert "recipe.segmenter.frames 3" in first
-    assert "recipe.segmenter.frames 1" in second
+    sizes = "vit_large_patch14_dinov2 / vit_base_patch14_dinov2 / vit_small_patch14_dinov2 vs "
+    assert f"encoder.image_size 592 vs 640, name {sizes}" in line
+    assert "recipe.segmenter.frames 3 vs 1, span 2 vs null;" in line
+    assert "recipe.*.train.optim.backbone_factor 0.1 vs 1.0, " in line, "both stages at once"
 
 
 def made_up(label: str, size: str, **encoder: Any) -> Row:
@@ -44,9 +43,11 @@ def test_rows_that_differ_by_size_alone_are_not_named():
 
 def test_few_rows_are_all_named_and_long_values_cut():
     rows = [made_up("a", "", weights="x" * 99), made_up("b", "", weights="y")]
-    (line,) = remarks(rows)
-    assert (
-        line
-        == f"The rows differ in settings. a: encoder.weights {'x' * 59}…. b: encoder.weights y."
+    cut = f"{'x' * 59}…"
+    assert remarks(rows) == [f"The rows differ in settings: a vs b: encoder.weights {cut} vs y."]
+    (line,) = remarks([*rows, made_up("c", "", weights="z")])
+    assert line == (
+        f"The rows differ in settings. a: encoder.weights {cut}. "
+        "b: encoder.weights y. c: encoder.weights z."
     )
     assert remarks(rows[:1]) == []

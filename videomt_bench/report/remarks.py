@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -87,13 +88,34 @@ def _sentence(parts: Sequence[tuple[str, ...]], fields: Sequence[tuple[str, Sequ
         listed = "; ".join(f"{name} {values[0]}" for name, values in fields)
         return f"By encoder size, the rows differ in {listed}."
     most = max(parts, key=len)
-    texts = []
-    for i, labels in enumerate(parts):
-        others = labels is most and len(most) >= MANY
-        which = "The others" if others else _listed(labels)
-        settings = "; ".join(f"{name} {values[i]}" for name, values in fields)
-        texts.append((others, f"{which}: {settings}."))
-    return f"The rows differ in settings. {' '.join(text for _, text in sorted(texts))}"
+    ordered = sorted(parts, key=lambda labels: _are_others(labels, most))
+    named = ["The others" if _are_others(labels, most) else _listed(labels) for labels in ordered]
+    at = [parts.index(labels) for labels in ordered]
+    if len(parts) == 2:
+        listed = _folded([(name, " vs ".join(values[i] for i in at)) for name, values in fields])
+        return f"The rows differ in settings: {' vs '.join(named).replace('The others', 'the others')}: {listed}."
+    texts = [
+        f"{which}: {_folded([(name, values[i]) for name, values in fields])}."
+        for i, which in zip(at, named, strict=True)
+    ]
+    return f"The rows differ in settings. {' '.join(texts)}"
+
+
+def _are_others(labels: Sequence[str], most: Sequence[str]) -> bool:
+    return labels is most and len(most) >= MANY
+
+
+def _folded(fields: Sequence[tuple[str, str]]) -> str:
+    """Settings of one path said together, and those that both stages share once."""
+    stages: dict[tuple[str, str], list[str]] = {}
+    for name, value in fields:
+        general = re.sub(r"^recipe\.(segmenter|video)\.", "recipe.*.", name)
+        stages.setdefault((general, value), []).append(name)
+    by_path: dict[str, list[str]] = {}
+    for (general, value), names in stages.items():
+        path, _, leaf = (general if len(names) > 1 else names[0]).rpartition(".")
+        by_path.setdefault(path, []).append(f"{leaf} {value}")
+    return "; ".join(f"{path}.{', '.join(leaves)}" for path, leaves in by_path.items())
 
 
 def _listed(labels: Sequence[str]) -> str:
