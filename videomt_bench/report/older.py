@@ -49,7 +49,14 @@ _TEST = {
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
     "encoder": {"partial": False},
-    "recipe": {"decoder": None, "segmenter": _STAGE, "video": _STAGE, "test": _TEST},
+    "recipe": {
+        "decoder": None,
+        "segmenter_weights": None,
+        "segmenter": _STAGE,
+        "video": _STAGE,
+        "test": _TEST,
+    },
+    "weights": None,
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
 

@@ -170,7 +170,7 @@ def _stage(spec: RunSpec, store: Store, record: Record, name: str, main: bool) -
     else:
         result, record.cost = stages.cost(spec, store)
     record.stages[name] = result
-    complete = set(stages.STAGES) <= set(record.stages)
+    complete = set(stages.needed(spec)) <= set(record.stages)
     record.state = "completed" if complete else "running"
     if name != "segmenter" and main:
         store.save(record)

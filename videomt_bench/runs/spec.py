@@ -14,6 +14,7 @@ from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings
 from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
 from videomt_bench.runs.config import build, digest, to_text
+from videomt_bench.runs.weights import WeightsFile
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
 
 
@@ -60,6 +61,11 @@ class DatasetSpec:
     def training(self) -> DatasetSpec:
         """The data set whose training split is learned from."""
         return self.trained_on or self
+
+    @property
+    def tested(self) -> DatasetSpec:
+        """The same without what it is learned from."""
+        return replace(self, train_split="train", mixture=(), trained_on=None)
 
     def splits(self) -> list[tuple[str, str, str]]:
         """Layout, folder and split of everything that training and evaluation read."""
@@ -121,6 +127,18 @@ class Recipe:
     test: InferenceSettings = field(default_factory=InferenceSettings)
     decoder: DecoderSizes | None = None
     """Sizes of decoders and trackers; None: by the encoder."""
+    segmenter_weights: WeightsFile | None = None
+    """A published segmenter in the place of the segmenter stage."""
+
+    def known(self) -> Recipe:
+        """The same with the hash of its file of weights.
+
+        Raises:
+            BenchError: the file cannot be read.
+        """
+        if self.segmenter_weights is None:
+            return self
+        return replace(self, segmenter_weights=self.segmenter_weights.known())
 
 
 @dataclass(frozen=True)
@@ -153,10 +171,18 @@ class RunSpec:
     device: str = field(default="cpu", metadata=NOT_IN_ID)
     threads: int = field(default=0, metadata=NOT_IN_ID)
     """CPU threads of a job; 0 leaves torch's choice."""
+    weights: WeightsFile | None = None
+    """A published model in the place of training: only tested."""
 
     @cached_property
     def run_id(self) -> str:
-        """Variant and seed in words, the rest as a hash of the fields that change the result."""
+        """Variant and seed in words, the rest as a hash of the fields that change the result.
+
+        Of published weights nothing does that is about training; their content has the seed's place.
+        """
+        if self.weights is not None:
+            tested = digest(self.model(), self.dataset.tested, self.recipe.test, self.weights)
+            return f"{self.variant}-w{self.weights.sha256[:8]}-{tested}"
         return f"{self.variant}-s{self.seed}-{digest(self)}"
 
     @cached_property
@@ -187,13 +213,25 @@ class RunSpec:
             parts.append(slots["tracker"])
         if self.recipe.decoder is not None:
             parts.append(self.recipe.decoder)
-        stage = [self.recipe.num_queries, self.recipe.segmenter, self.seed]
+        learned = self.recipe.segmenter_weights or self.recipe.segmenter
+        stage = [self.recipe.num_queries, learned, self.seed]
         return f"segmenter-s{self.seed}-{digest(*parts, *stage)}"
 
     def model(self) -> ModelSpec:
         """The sizes of the run's model."""
-        recipe = self.recipe
-        return ModelSpec(self.encoder, self.dataset.num_classes, recipe.num_queries, recipe.decoder)
+        recipe, encoder = self.recipe, self.encoder
+        if self.files():
+            encoder = replace(encoder, weights=None)
+        return ModelSpec(encoder, self.dataset.num_classes, recipe.num_queries, recipe.decoder)
+
+    def files(self) -> list[WeightsFile]:
+        """The files of weights that the run starts from, beside those of its encoder."""
+        return [file for file in (self.weights, self.recipe.segmenter_weights) if file is not None]
+
+    def reads(self) -> list[tuple[str, str, str]]:
+        """Layout, folder and split of all data of the run."""
+        splits = self.dataset.splits()
+        return splits if self.weights is None else splits[-1:]
 
     def video_training(self, variant: Variant) -> TrainSettings:
         """Settings of the video stage, with the variant's own matching and frozen parts."""

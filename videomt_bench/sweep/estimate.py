@@ -43,6 +43,8 @@ TEST_FRAMES = {
 """Roughly, by layout: videos of the validation split times the mean length over the data set."""
 COST_HOURS = {"cpu": 0.02, "cuda": 0.25}
 """Of measuring parameters, operations, speed and memory of a model, by device."""
+COPY_HOURS = 0.02
+"""Of putting published weights in the place of a segmenter stage."""
 SECONDS_PER_HOUR = 3600.0
 GIB = 2.0**30
 
@@ -93,6 +95,8 @@ def need_of(spec: RunSpec, stage: str, history: History) -> Need:
     Raises:
         BenchError: the variant or the encoder does not exist.
     """
+    if stage == "segmenter" and spec.recipe.segmenter_weights is not None:
+        return Need(COPY_HOURS, 4 * _weights_gib(spec) + 1, False, "estimate: weights are copied")
     stated = _stated(spec, stage)
     found = history.find(spec, stage)
     if not found:

@@ -174,7 +174,7 @@ class Experiment:
         for where, change in changes.items():
             settings = merged(settings, {k: v for k, v in change.items() if k != LIKE})
             recipe = build(Recipe, settings, where)
-        return recipe
+        return recipe.known()
 
     def cost_of(self, dataset: DatasetSpec) -> CostProtocol:
         """How cost is measured on a data set."""

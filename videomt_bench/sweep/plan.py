@@ -361,7 +361,7 @@ def _check(specs: Sequence[RunSpec], names: Sequence[str], results: Path) -> lis
 
 
 def _encoders(specs: Sequence[RunSpec]) -> list[EncoderSpec]:
-    return list({id(spec.encoder): spec.encoder for spec in specs}.values())
+    return list(dict.fromkeys(spec.model().encoder for spec in specs))
 
 
 def _weights_warnings(specs: Sequence[RunSpec]) -> list[str]:
