@@ -40,7 +40,9 @@ RecipeName = Annotated[
 ]
 PublishedRecipe = Annotated[
     str | None,
-    typer.Option(help="A recipe of docs/recipes.md in the place of the experiment's or the file's."),
+    typer.Option(
+        help="A recipe of docs/recipes.md in the place of the experiment's or the file's."
+    ),
 ]
 SegmenterWeights = Annotated[
     Path | None,

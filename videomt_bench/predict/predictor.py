@@ -26,6 +26,9 @@ from videomt_bench.runs.config import to_dict
 from videomt_bench.runs.spec import DatasetSpec, RunSpec
 from videomt_bench.runs.stages import load_run, load_weights
 from videomt_bench.runs.store import Store
+from videomt_bench.weights import inspect_weights
+from videomt_bench.weights import load_weights as load_published
+from videomt_bench.zoo.evaluation import test_protocol, variant_of
 
 DENSE: dict[str, Task] = {"vipseg": "panoptic", "vspw": "semantic"}
 """Layouts of data sets whose task is not instances."""
@@ -117,6 +120,34 @@ def from_weights(
     model = load_variant(variant).build(spec)
     load_weights(model, weights)
     origin = {"weights": str(weights), "variant": variant, "encoder": spec.encoder.name}
+    return Predictor(model.to(device).eval(), classes, settings, origin)
+
+
+def from_published(
+    weights: Path, variant: str | None, classes: Classes, dataset: str | None, device: str
+) -> Predictor:
+    """The predictor of published weights, in any layout that ``videomt_bench.weights`` knows.
+
+    Args:
+        weights: the file, which says its variant, encoder and sizes.
+        variant: where the file does not say it.
+        classes: of the model.
+        dataset: the benchmark that the classes are of, whose test protocol the frames get.
+        device: where it works.
+
+    Raises:
+        BenchError: the file cannot be read, is no model for videos, or has other classes.
+    """
+    info = inspect_weights(weights)
+    name = variant or variant_of(weights, info)
+    sizes = info.spec()
+    check_count(classes, sizes.num_classes, f"the file {weights}")
+    settings = InferenceSettings()
+    if dataset is not None:
+        settings = replace(test_protocol(weights, info, name, dataset), precision="fp32")
+    model = load_variant(name).build(sizes)
+    load_published(weights, model)
+    origin = {"weights": str(weights), "variant": name, "encoder": sizes.encoder.name}
     return Predictor(model.to(device).eval(), classes, settings, origin)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.stream import InferenceSettings
 from videomt_bench.models import load_variant
 from videomt_bench.runs.config import build, merged
 from videomt_bench.runs.spec import DatasetSpec, Recipe, RunSpec
@@ -45,7 +46,7 @@ def published_run(
             data set; or there is no such data set, variant, recipe or setting.
     """
     weights, info = weights_file(path), inspect_weights(path)
-    variant = variant or _variant(path, info)
+    variant = variant or variant_of(path, info)
     load_variant(variant)
     data = build(DatasetSpec, named_dataset(dataset), dataset)
     sizes = info.spec()
@@ -55,13 +56,12 @@ def published_run(
             f"{dataset!r} has {data.num_classes}"
         )
     found = checkpoint_of(variant, sizes.encoder.name, dataset, weights.sha256, path.name)
-    chosen = recipe or (found.recipe if found is not None else "")
-    if not chosen:
+    if recipe is None and found is None:
         raise BenchError(
             f"no published checkpoint of {variant!r} on {sizes.encoder.name} says how these "
             "weights are tested; name a recipe with --recipe"
         )
-    own = build(Recipe, _recipe(chosen, data.layout, found if recipe is None else None), chosen)
+    own = _recipe(recipe, data.layout, found)
     spec = RunSpec(
         variant,
         sizes.encoder,
@@ -88,7 +88,22 @@ def changed(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
     return RunSpec.from_json(document)
 
 
-def _variant(path: Path, info: WeightsInfo) -> str:
+def test_protocol(path: Path, info: WeightsInfo, variant: str, dataset: str) -> InferenceSettings:
+    """How the authors of a file test it on a data set; the default, if they publish nothing.
+
+    Raises:
+        BenchError: it is no whole model of an encoder that is built here.
+    """
+    found = checkpoint_of(variant, info.spec().encoder.name, dataset, file=path.name)
+    return InferenceSettings() if found is None else _recipe(None, dataset, found).test
+
+
+def variant_of(path: Path, info: WeightsInfo) -> str:
+    """The variant that a file of weights fills.
+
+    Raises:
+        BenchError: it is no model for videos, or does not say which.
+    """
     if info.variant is not None:
         return info.variant
     if info.segmenter_of is not None:
@@ -102,7 +117,9 @@ def _variant(path: Path, info: WeightsInfo) -> str:
     )
 
 
-def _recipe(name: str, layout: str, published: Checkpoint | None) -> dict[str, Any]:
-    """A recipe with what the checkpoint's own test protocol has otherwise."""
-    settings = named_recipe(name, layout)
-    return settings if published is None else merged(settings, {"test": published.changes})
+def _recipe(name: str | None, layout: str, published: Checkpoint | None) -> Recipe:
+    """A recipe by name, or that of a checkpoint with what its own test protocol has otherwise."""
+    if name is not None or published is None:
+        return build(Recipe, named_recipe(str(name), layout), str(name))
+    own = merged(named_recipe(published.recipe, layout), {"test": published.changes})
+    return build(Recipe, own, published.recipe)
