@@ -40,9 +40,7 @@ RecipeName = Annotated[
 ]
 PublishedRecipe = Annotated[
     str | None,
-    typer.Option(
-        help="A recipe of docs/recipes.md in the place of the experiment's or the file's."
-    ),
+    typer.Option(help="A recipe of docs/recipes.md, in the place of the usual one."),
 ]
 SegmenterWeights = Annotated[
     Path | None,

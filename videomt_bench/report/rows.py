@@ -170,8 +170,8 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
     """The rows of one table, in the experiment's order; a row without runs is a row too.
 
     Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
-    own, labelled with the difference, and so do published weights: they are never averaged. A row that names a ``dataset`` is
-    of the table of that data set alone.
+    own, labelled with the difference, and so do published weights: they are never averaged. A row
+    that names a ``dataset`` is of the table of that data set alone.
     """
     place = (None, setting.dataset.get("name"))
     entries = [entry for entry in experiment["rows"] if entry.get("dataset") in place]

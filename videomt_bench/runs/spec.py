@@ -178,7 +178,8 @@ class RunSpec:
     def run_id(self) -> str:
         """Variant and seed in words, the rest as a hash of the fields that change the result.
 
-        Of published weights nothing does that is about training; their content has the seed's place.
+        Of published weights nothing does that is about training; a hash of the file has the seed's
+        place.
         """
         if self.weights is not None:
             tested = digest(self.model(), self.dataset.tested, self.recipe.test, self.weights)

@@ -37,6 +37,8 @@ class Checkpoint:
     """What it fills, or what can start from it; empty if nothing here is built like it."""
     encoder: str
     """By its name here, or in words if it is not built."""
+    queries: str
+    """How many, where a source says it."""
     dataset: str
     """By its name here, or in words."""
     recipe: str
@@ -56,6 +58,8 @@ class Checkpoint:
     """Its name there, as far as it is known."""
     sha256: str
     """Of its content, where the publisher shows it."""
+    base: str
+    """Of a file of differences: the pre-trained encoder that they are added to, on the hub."""
     licence: str
     remark: str
 
@@ -78,7 +82,7 @@ class Checkpoint:
     def metrics(self) -> dict[str, str]:
         """The expected metrics in percent, with the decimals of the source."""
         pairs = [part.strip().split(" ") for part in self.expected.split(";") if part.strip()]
-        return {name: value for name, value in pairs}
+        return {pair[0]: pair[1] for pair in pairs}
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -62,9 +62,11 @@ def published_run(
             "weights are tested; name a recipe with --recipe"
         )
     own = _recipe(recipe, data.layout, found)
+    # tags name the pre-training, which a file does not show; tables know encoders with theirs
+    encoder = sizes.encoder if found is None else replace(sizes.encoder, name=found.encoder)
     spec = RunSpec(
         variant,
-        sizes.encoder,
+        encoder,
         data if root is None else data.below(str(root)),
         replace(own, num_queries=sizes.num_queries),
         seed=0,

@@ -17,43 +17,49 @@ EXPERIMENTS = {"vipseg": "vps", "vspw": "vss"}
 """The experiment with the models of a data set; all others are of ``vis``."""
 SMALLER = ("vit_small", "vit_base")
 DINOV3 = "dinov3"
-TASKS = {"vipseg": "panoptic", "vspw": "semantic"}
+QUERIES = "200"
+"""Of the experiments."""
 INTRODUCTION = """\
 # Model zoo
 
 <!-- made from results/published/zoo/checkpoints.csv by `python -m videomt_bench.zoo.page` -->
 
-Every checkpoint that the authors of VidEoMT, EoMT, CAVIS, DVIS++, DVIS-DAQ and MinVIS publish, as far
-as their pages show it: what it is, the numbers printed for it, and the command that measures them
-here. **No checkpoint has been measured with this project yet**: none of the numbers below is ours.
+Every checkpoint that the authors of VidEoMT, EoMT, CAVIS, DVIS++, DVIS-DAQ and MinVIS publish, as
+far as their pages show it: what it is, the numbers printed for it, and the command that measures
+them here. **No checkpoint has been measured with this project yet**: none of the numbers is ours.
 
-- **Files.** Download them yourself, with their licences, into `weights/`, below the name in the column
-  *file*. Where the publisher shows no name, the file is named as its row. `weights inspect FILE` tells
-  what a file is; `evaluate` refuses one whose tensors do not all fit.
+- **Files.** Download them yourself, with their licences, into `weights/`, below the name in the
+  column *file*. Where the publisher shows no name, the file is named as its row. `weights inspect
+  FILE` tells what a file is; `evaluate` refuses one whose tensors do not all fit.
 - **Data** lies below `datasets/` ([reproduce](reproduce.md)).
-- **Protocol.** `evaluate --weights` tests a file as its authors do, as in the column *test*: the recipe
-  is its public configuration ([recipes](recipes.md)), `--set recipe.test.short_side=…` changes the
-  protocol, `--recipe` takes that of another. The number of frames in a window is that of the authors'
-  configuration and changes no result here.
-- **Truth.** That of the validation videos of YouTube-VIS and OVIS is withheld: `--submission` writes
-  the zip for their evaluation servers, and with a file of truth beside the data `--set
-  dataset.test_split=…` scores it here. The published numbers of YouTube-VIS 2022 are those of its long
-  videos (`--set dataset.test_split=gt_long`).
-- **Records.** The run gets a record of its own, with the file's name and SHA-256, and its content in
-  the run id. `report vis` (`vps`, `vss`, `scale`) shows it as a row of its own, marked as published
-  weights, beside the published numbers of the *row*.
+- **Protocol.** `evaluate --weights` tests a file as its authors do, as in the column *test*: the
+  recipe is its public configuration ([recipes](recipes.md)), `--set recipe.test.short_side=…`
+  changes the protocol, `--recipe` takes that of another. The number of frames in a window is that
+  of the authors' configuration and changes no result here.
+- **Truth.** That of the validation videos of YouTube-VIS and OVIS is withheld: `--submission`
+  writes the zip for their evaluation servers, and with a file of truth beside the data
+  `--set dataset.test_split=…` scores it here. The published numbers of YouTube-VIS 2022 are those
+  of its long videos (`--set dataset.test_split=gt_long`).
+- **Records.** The run gets a record of its own, with the file's name and SHA-256, and its content
+  in the run id. `report vis` (`vps`, `vss`, `scale`) shows it as a row of its own, marked as
+  published weights, beside the published numbers of the *row*.
 - **Segmenters** are trained on: `train --segmenter-weights` puts one in the place of the segmenter
-  stage. A class head of another size is refused unless `--allow class_head` says that it starts anew.
+  stage. A class head of another size is refused unless `--allow class_head` says that it starts
+  anew.
 
 Expected values are in percent, as printed by the source.
 """
-HEADER = ("checkpoint", "data", "expected", "row", "configuration", "test", "file", "licence")
+MODEL_HEADER = ("checkpoint", "data", "expected", "row", "configuration", "test", "file", "licence")
+SEGMENTER_HEADER = ("checkpoint", "encoder", "data", "expected", "configuration", "file", "licence")
 FOREIGN_HEADER = ("checkpoint", "encoder", "data", "expected", "file", "licence", "why not")
 ENCODERS = {
     "vit_small_patch14_reg4_dinov2": "ViT-S, DINOv2",
     "vit_base_patch14_reg4_dinov2": "ViT-B, DINOv2",
     "vit_large_patch14_reg4_dinov2": "ViT-L, DINOv2",
     "vit_large_patch14_dinov2": "ViT-L, DINOv2",
+    "vit_small_patch16_dinov3_qkvb.lvd1689m": "ViT-S, DINOv3",
+    "vit_base_patch16_dinov3_qkvb.lvd1689m": "ViT-B, DINOv3",
+    "vit_large_patch16_dinov3_qkvb.lvd1689m": "ViT-L, DINOv3",
 }
 PARTS = (
     ("Models", lambda c: c.is_built and c.is_video_model),
@@ -69,7 +75,7 @@ def page(checkpoints: Sequence[Checkpoint] | None = None) -> str:
     return "\n".join([INTRODUCTION, *sections]).rstrip() + "\n"
 
 
-def command(checkpoint: Checkpoint) -> str:
+def commands(checkpoint: Checkpoint) -> list[str]:
     """What evaluates a model, or trains a model from a segmenter.
 
     A segmenter of images has no data set of its own; YouTube-VIS 2019 stands for all.
@@ -80,10 +86,16 @@ def command(checkpoint: Checkpoint) -> str:
     file = f"{FOLDER}/{checkpoint.path}"
     if checkpoint.is_video_model:
         zipped = "" if dataset in EXPERIMENTS else f" --submission {checkpoint.name}.zip"
-        return f"videomt-bench evaluate --weights {file} {place}{zipped}"
-    options = _options(checkpoint, dataset)
+        return [f"videomt-bench evaluate --weights {file} {place}{zipped}"]
+    lines = []
+    if checkpoint.base:
+        base = f"{FOLDER}/{checkpoint.base.rpartition('/')[2]}/model.safetensors"
+        whole = f"{FOLDER}/{checkpoint.name}.pth"
+        lines = [f"videomt-bench weights convert {file} {whole} --base {base}"]
+        file = whole
+    options = f"{_options(checkpoint, dataset)} {place} --segmenter-weights {file}"
     anew = "" if known else " --allow class_head"
-    return f"videomt-bench train {options} {place} --segmenter-weights {file}{anew}"
+    return [*lines, f"videomt-bench train {options}{anew}"]
 
 
 def protocol(checkpoint: Checkpoint) -> str:
@@ -93,10 +105,9 @@ def protocol(checkpoint: Checkpoint) -> str:
     test = _test(checkpoint.recipe, checkpoint.dataset)
     settings = build(InferenceSettings, merged(test, checkpoint.changes), checkpoint.name)
     words = [f"short side {settings.short_side}"]
-    task = TASKS.get(checkpoint.dataset, "instances")
-    if task == "instances":
+    if checkpoint.dataset not in EXPERIMENTS:
         words.append(f"top {settings.top_k}")
-    if task == "panoptic":
+    if checkpoint.dataset == "vipseg":
         classes, overlap = settings.class_threshold, settings.overlap_threshold
         words.append(f"class {classes}, overlap {overlap}, mask {settings.mask_threshold}")
     words += [f"window {settings.window}", settings.precision]
@@ -114,7 +125,9 @@ def _options(checkpoint: Checkpoint, dataset: str) -> str:
     experiment = "scale" if small else EXPERIMENTS.get(dataset, "vis")
     options = f"{experiment} --variant {checkpoint.variant}"
     other = small or DINOV3 in checkpoint.encoder
-    return options + (f" --encoder {checkpoint.encoder}" if other else "")
+    options += f" --encoder {checkpoint.encoder}" if other else ""
+    fewer = checkpoint.queries not in ("", QUERIES)
+    return options + (f" --set recipe.num_queries={checkpoint.queries}" if fewer else "")
 
 
 def _section(system: str, checkpoints: Sequence[Checkpoint]) -> str:
@@ -128,12 +141,15 @@ def _section(system: str, checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def _built(checkpoints: Sequence[Checkpoint]) -> Iterator[str]:
-    yield from _table(HEADER, [_row(c) for c in checkpoints])
+    if checkpoints[0].is_video_model:
+        yield from _table(MODEL_HEADER, [_model(c) for c in checkpoints])
+    else:
+        yield from _table(SEGMENTER_HEADER, [_segmenter(c) for c in checkpoints])
     yield ""
     yield "```sh"
     for c in checkpoints:
         yield f"# {c.name}"
-        yield command(c)
+        yield from commands(c)
     yield "```"
     sources = dict.fromkeys(c.source for c in checkpoints)
     yield ""
@@ -151,7 +167,7 @@ def _built(checkpoints: Sequence[Checkpoint]) -> Iterator[str]:
 
 def _foreign(checkpoints: Sequence[Checkpoint]) -> Iterator[str]:
     rows = [
-        [f"`{c.name}`", c.encoder, c.dataset, c.expected, _file(c), c.licence, c.remark]
+        [f"`{c.name}`", _words(c), c.dataset, c.expected, *_origin(c), c.remark]
         for c in checkpoints
     ]
     yield from _table(FOREIGN_HEADER, rows)
@@ -159,11 +175,25 @@ def _foreign(checkpoints: Sequence[Checkpoint]) -> Iterator[str]:
     yield f"Sources: {'; '.join(dict.fromkeys(c.source for c in checkpoints))}."
 
 
-def _row(c: Checkpoint) -> list[str]:
-    row = f"`{c.table}`, {c.setting}" if c.table else ENCODERS.get(c.encoder, c.encoder)
-    recipe = f"`{c.recipe}`" if c.recipe else ""
-    test = protocol(c) if c.is_video_model else ""
-    return [f"`{c.name}`", c.dataset, c.expected, row, recipe, test, _file(c), c.licence]
+def _model(c: Checkpoint) -> list[str]:
+    row = f"`{c.table}`, {c.setting}" if c.table else _words(c)
+    return [f"`{c.name}`", c.dataset, c.expected, row, _recipe(c), protocol(c), *_origin(c)]
+
+
+def _segmenter(c: Checkpoint) -> list[str]:
+    return [f"`{c.name}`", _words(c), c.dataset, c.expected, _recipe(c), *_origin(c)]
+
+
+def _recipe(c: Checkpoint) -> str:
+    return f"`{c.recipe}`" if c.recipe else ""
+
+
+def _origin(c: Checkpoint) -> list[str]:
+    return [_file(c), c.licence]
+
+
+def _words(c: Checkpoint) -> str:
+    return ENCODERS.get(c.encoder, c.encoder)
 
 
 def _file(c: Checkpoint) -> str:
