@@ -15,6 +15,7 @@ from videomt_bench.models.contracts import (
     Tracker,
     VideoState,
 )
+from videomt_bench.models.dvis import DvisPlusTracker, DvisTracker
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
@@ -38,6 +39,8 @@ __all__ = [
     "Cost",
     "DecoderSizes",
     "DefersMasks",
+    "DvisPlusTracker",
+    "DvisTracker",
     "EmbeddingMatching",
     "EncoderSpec",
     "EoMT",

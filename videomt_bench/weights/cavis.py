@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from videomt_bench.weights.dvis import REFINER, REFINER_MARK
 from videomt_bench.weights.family import Family
 from videomt_bench.weights.mask2former import (
     HEADS,
@@ -36,8 +37,7 @@ FAMILIES = (
         "CAVIS, online",
         SEGMENTER + APPEARANCE + TRACKER.within("tracker.", "tracker."),
         marks=(*MARKS, LAPLACIAN, CONTEXT),
-        without=("refiner.{rest}",),
-        system="cavis",
+        without=(REFINER_MARK,),
         variant="step0_cavis",
         notes=(
             "the public code used these weights with the inverse of each permutation, which the "
@@ -45,12 +45,18 @@ FAMILIES = (
         ),
     ),
     Family(
+        "cavis_offline",
+        "CAVIS, offline",
+        SEGMENTER + APPEARANCE + TRACKER.within("tracker.", "tracker.") + REFINER,
+        marks=(*MARKS, LAPLACIAN, CONTEXT, REFINER_MARK),
+        notes=("no variant here is CAVIS with a temporal refiner",),
+    ),
+    Family(
         "cavis_segmenter",
         "segmenter of CAVIS",
         SEGMENTER + APPEARANCE,
         marks=(*MARKS, LAPLACIAN),
         without=("tracker.{rest}",),
-        system="cavis_segmenter",
         segmenter_of="step0_cavis",
     ),
 )

@@ -32,6 +32,7 @@ PIXELS = Layout(
     ),
 )
 MARKS = ("network.q.weight", "network.class_head.weight")
+FUSED = "network.query_updater.weight"
 V3_MARK = "network.encoder.backbone.patch_embed.patch_embeddings.weight"
 
 FAMILIES = (
@@ -40,17 +41,18 @@ FAMILIES = (
         "EoMT, official",
         PIXELS + network(DINOV2).within("network.") + CRITERION,
         marks=MARKS,
-        without=(V3_MARK,),
-        system="eomt",
+        without=(FUSED, V3_MARK),
         segmenter_of="step6_videomt",
+        wrapped=None,
     ),
     Family(
         "eomt_dinov3",
         "EoMT on DINOv3, official: differences from the pre-trained encoder",
         PIXELS + network(DINOV3).within("network.") + CRITERION,
         marks=(*MARKS, V3_MARK),
-        system="eomt_dinov3",
+        without=(FUSED,),
         segmenter_of="step6_videomt",
+        wrapped=None,
         delta=True,
     ),
 )

@@ -27,12 +27,14 @@ class Family:
         layout: its names and ours.
         marks: templates of names, each of which such a file has.
         without: templates of names that it does not have.
-        kind: who writes files so; with ``system`` it says what ``convert`` changes into what.
-        system: "videomt", "eomt", …: families of one system hold the same tensors.
+        kind: who writes files so.
         variant: what the tensors fill; None for a segmenter or an encoder alone.
         segmenter_of: a variant whose segmenter stage gives such a segmenter.
         by_classes: number of classes -> the variant instead, where it depends on the data set.
         notes: what ``inspect`` says besides.
+        wrapped: where the state dict lies in a PyTorch file of this family; None: it is the file.
+        port, port_kind: the class of transformers that reads such a file, and what its
+            configuration calls it.
         delta: the file holds differences from the pre-trained encoder.
     """
 
@@ -42,11 +44,13 @@ class Family:
     marks: tuple[str, ...]
     without: tuple[str, ...] = ()
     kind: Target = "official"
-    system: str = ""
     variant: str | None = None
     segmenter_of: str | None = None
     by_classes: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    wrapped: str | None = "model"
+    port: str | None = None
+    port_kind: str = ""
     delta: bool = False
 
     def fits(self, names: Collection[str]) -> bool:
@@ -73,6 +77,11 @@ def depth(names: Collection[str]) -> int:
     return len(blocks)
 
 
+def joint_blocks(blocks: int) -> int:
+    """How many of the last blocks see queries, as ``build_encoder`` has it."""
+    return JOINT_BLOCKS.get(blocks, max(1, blocks // 4))
+
+
 def empty_weight(state: Mapping[str, Tensor]) -> Tensor:
     """The weights of the classes in the loss (C + 1): 1, and less for no-object."""
     name = next(k for k in CLASS_HEADS if k in state)
@@ -83,7 +92,7 @@ def empty_weight(state: Mapping[str, Tensor]) -> Tensor:
 
 def mask_probabilities(state: Mapping[str, Tensor]) -> Tensor:
     """How likely each joint block masks attention at the end of training: never."""
-    return torch.zeros(JOINT_BLOCKS[depth(state)])
+    return torch.zeros(joint_blocks(depth(state)))
 
 
 def token_of_zeros(state: Mapping[str, Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from videomt_bench.errors import BenchError
 from videomt_bench.models import ModelSpec
 from videomt_bench.models.encoders import EncoderSpec
-from videomt_bench.weights import cavis, eomt, mask2former, own, ports, videomt
+from videomt_bench.weights import cavis, dvis, eomt, mask2former, own, ports, videomt
 from videomt_bench.weights.encoders import FoundEncoder, find_encoder, timm_names
 from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family
 from videomt_bench.weights.reading import read_weights, weight_file
@@ -31,6 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     *videomt.FAMILIES,
     *ports.FAMILIES,
     *cavis.FAMILIES,
+    *dvis.FAMILIES,
     *mask2former.FAMILIES,
 )
 """In the order in which they are tried."""
@@ -45,6 +46,7 @@ PARTS = {
     "query fusion": ("memory.fuse.",),
     "re-ID": ("tracker.appearance.",),
     "tracker": ("tracker.layers.", "tracker.heads."),
+    "refiner": ("refiner.",),
 }
 """Part of a model -> beginnings of our names, one of which it has."""
 BUFFER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
@@ -75,13 +77,18 @@ class WeightsInfo:
     parameters: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def foreign(self) -> bool:
+        """Whether they are of a model on a backbone that is not built here."""
+        return self.encoder is not None and self.encoder.startswith(FOREIGN)
+
     def spec(self) -> ModelSpec:
         """The sizes of a model that the weights fit.
 
         Raises:
             BenchError: they are not those of a whole segmenter that can be built here.
         """
-        if self.encoder is not None and self.encoder.startswith(FOREIGN):
+        if self.foreign:
             raise BenchError(
                 f"the weights are of a model on {self.encoder}, which is not built here; "
                 "valid are plain ViTs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -70,7 +70,7 @@ def fill(model: VideoSegmenter, weights: Weights, allow: Sequence[str] = ()) -> 
     weights, report = fitted(model, weights)
     if not report.matched or not report.allowed(allow):
         raise BenchError(f"weights of {weights.source!r} do not fit the model: {report}")
-    _check_numbers(weights, report)
+    check_numbers(weights, report.matched)
     for note in report.notes:
         warnings.warn(f"weights of {weights.source!r}: {note}", stacklevel=3)
     model.load_state_dict({k: weights.state[k] for k in report.matched}, strict=False)
@@ -152,9 +152,13 @@ def with_base(weights: Weights, base: Path | str | None) -> Weights:
     return weights.with_state(weights.state | summed)
 
 
-def _check_numbers(weights: Weights, report: MatchReport) -> None:
-    """Raise a :class:`BenchError` where a tensor is not made of finite numbers."""
-    for name in report.matched:
+def check_numbers(weights: Weights, names: Iterable[str]) -> None:
+    """Check that tensors are made of finite real numbers.
+
+    Raises:
+        BenchError: one is not.
+    """
+    for name in names:
         value: Tensor = weights.state[name]
         if value.is_meta:
             continue

@@ -136,7 +136,6 @@ FAMILIES = (
         SEGMENTER,
         marks=MARKS,
         without=(REID_MARK, TRACKER),
-        system="minvis",
         variant="minvis",
     ),
 )

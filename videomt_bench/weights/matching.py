@@ -16,10 +16,12 @@ PARTS: dict[str, tuple[str, ...]] = {
         "segmenter.class_head.",
         "segmenter.decoder.heads.class_embed.",
         "tracker.heads.class_embed.",
+        "refiner.heads.class_embed.",
     ),
     "queries": ("memory.learned.", "segmenter.decoder.query_positions"),
     "memory": ("memory.",),
     "tracker": ("tracker.",),
+    "refiner": ("refiner.",),
     "segmenter": ("segmenter.",),
 }
 """What may be left out of a loading, by name, and the tensors that belong to it."""

@@ -12,5 +12,6 @@ FAMILIES = (
         layout([("{rest}", "{rest}")]),
         marks=("segmenter.{rest}", "memory.learned.weight"),
         kind="ours",
+        wrapped=None,
     ),
 )

@@ -59,7 +59,8 @@ FAMILIES = (
         HEADS + DINOV2 + MASK_TOKEN,
         marks=(*MARKS, FUSED, POSITIONS),
         kind="transformers",
-        system="videomt",
+        port="VideomtForUniversalSegmentation",
+        port_kind="videomt",
         variant="step6_videomt",
     ),
     Family(
@@ -69,7 +70,8 @@ FAMILIES = (
         marks=(*MARKS, POSITIONS),
         without=(FUSED,),
         kind="transformers",
-        system="eomt",
+        port="EomtForUniversalSegmentation",
+        port_kind="eomt",
         segmenter_of="step6_videomt",
     ),
     Family(
@@ -79,7 +81,8 @@ FAMILIES = (
         marks=(*MARKS, "embeddings.patch_embeddings.weight"),
         without=(FUSED, POSITIONS),
         kind="transformers",
-        system="eomt_dinov3",
+        port="EomtDinov3ForUniversalSegmentation",
+        port_kind="eomt_dinov3",
         segmenter_of="step6_videomt",
     ),
 )

@@ -74,7 +74,6 @@ FAMILIES = (
         network(DINOV2).within("backbone.") + CRITERION,
         marks=(*MARKS, FUSED),
         without=(V3_MARK,),
-        system="videomt",
         variant="step6_videomt",
     ),
     Family(
@@ -82,7 +81,6 @@ FAMILIES = (
         "VidEoMT on DINOv3, official",
         network(DINOV3).within("backbone.") + CRITERION,
         marks=(*MARKS, FUSED, V3_MARK),
-        system="videomt_dinov3",
         variant="step6_videomt",
         # of VIPSeg and VSPW: their configurations propagate normalised queries
         by_classes={124: "step6_videomt_normalized"},
@@ -93,7 +91,6 @@ FAMILIES = (
         network(DINOV2).within("backbone.") + CRITERION,
         marks=MARKS,
         without=(FUSED, V3_MARK),
-        system="eomt",
         segmenter_of="step6_videomt",
     ),
     Family(
@@ -102,7 +99,6 @@ FAMILIES = (
         network(DINOV3).within("backbone.") + CRITERION,
         marks=(*MARKS, V3_MARK),
         without=(FUSED,),
-        system="eomt_dinov3",
         segmenter_of="step6_videomt",
     ),
 )
