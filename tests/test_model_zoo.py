@@ -16,7 +16,7 @@ import typer
 from videomt_bench.cli import app
 from videomt_bench.models import variant_names
 from videomt_bench.report.published import load_published, published_cells
-from videomt_bench.sweep.experiment import Experiment, load_experiment
+from videomt_bench.sweep.experiment import Experiment, load_experiment, parse_overrides
 from videomt_bench.sweep.named import dataset_names, recipe_names
 from videomt_bench.zoo import checkpoints
 from videomt_bench.zoo.checkpoints import STAGES, Checkpoint, checkpoint_of, load_checkpoints
@@ -158,15 +158,17 @@ def test_a_command_of_the_page_is_one_of_the_command_line(
         assert str(values["weights"]).endswith(checkpoint.path)
         return
     if checkpoint.variant in variant_names():
-        spec = experiment(values["experiment"]).select(datasets=(values["dataset"],))
-        run = spec.one(checkpoint.variant, values["encoder"])
+        loaded = experiment(values["experiment"], *(values["settings"] or ()))
+        run = loaded.select(datasets=(values["dataset"],)).one(
+            checkpoint.variant, values["encoder"]
+        )
         assert run.encoder.name == checkpoint.encoder
-        assert str(run.recipe.num_queries) == checkpoint.queries or values["settings"]
+        assert checkpoint.queries in ("", str(run.recipe.num_queries))
 
 
 @cache
-def experiment(name: str) -> Experiment:
-    return load_experiment(name)
+def experiment(name: str, *settings: str) -> Experiment:
+    return load_experiment(name, parse_overrides(settings))
 
 
 def test_an_unknown_option_would_be_seen() -> None:

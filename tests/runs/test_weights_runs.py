@@ -131,6 +131,36 @@ def test_what_is_predicted_is_what_the_weights_predict(folder: Path, tmp_path: P
     assert json.loads(written.read_text())
 
 
+def test_what_is_done_is_not_done_again(folder: Path, tmp_path: Path) -> None:
+    """And another file does not take its place."""
+    record = evaluate(folder, tmp_path, "ytvis_2019")
+    written = Store(tmp_path).stage(record["run_id"]).path / tasks.RESULT_FILE
+    made = written.stat().st_mtime_ns
+    assert evaluate(folder, tmp_path, "ytvis_2019") == record
+    assert written.stat().st_mtime_ns == made
+    other = tmp_path / "videomt_40.pth"
+    torch.save({"model": official(videomt(40, seed=1))}, other)
+    place = ("--dataset", "ytvis_2019", "--root", folder / "tested", "--results", tmp_path)
+    second = call("evaluate", "--weights", other, *place)
+    assert second["run_id"] != record["run_id"]
+    assert len(list((tmp_path / "records").glob("*.json"))) == 2
+
+
+def test_a_published_file_predicts(folder: Path, tmp_path: Path) -> None:
+    """It says its variant, encoder and sizes; the frames get the size of its own protocol."""
+    frames = next((folder / "tested/ytvis_2019/valid/JPEGImages").iterdir())
+    words = ["predict", str(frames), "--weights", str(folder / "videomt_40.pth"), "--classes"]
+    words += ["ytvis_2019", "--frames", "1", "--no-video", "--out", str(tmp_path), "--json"]
+    document = call(*words, settings={})
+    assert document["model"]["variant"] == "step6_videomt"
+    assert document["model"]["encoder"] == SMALL
+    assert (document["settings"]["short_side"], document["settings"]["top_k"]) == (448, 10)
+    assert document["frames"] == 1
+    done = CliRunner().invoke(app, [*words[:4], "--classes", "ovis", "--out", str(tmp_path / "x")])
+    assert done.exit_code != 0
+    assert "25 classes are named" in str(done.exception)
+
+
 def test_predictions_are_packed_for_a_server(folder: Path, tmp_path: Path) -> None:
     evaluate(folder, tmp_path, "ytvis_2021", "--submission", tmp_path / "server.zip")
     assert (tmp_path / "server.zip").stat().st_size > 0

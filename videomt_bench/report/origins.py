@@ -29,10 +29,13 @@ def distinctions(groups: Sequence[Group]) -> list[str]:
 def _names(groups: Sequence[Group]) -> list[str]:
     """The origin of each group; files of one name are told apart by their content."""
     names = [_name(group) for group in groups]
-    several = Counter(names)
+    contents = [
+        _file(group)["sha256"] if name else "" for name, group in zip(names, groups, strict=True)
+    ]
+    several = Counter(name for name, _ in set(zip(names, contents, strict=True)))
     return [
-        f"{name} {_file(group)['sha256'][:8]}" if name and several[name] > 1 else name
-        for name, group in zip(names, groups, strict=True)
+        f"{name} {content[:8]}" if several[name] > 1 else name
+        for name, content in zip(names, contents, strict=True)
     ]
 
 
