@@ -85,6 +85,9 @@ def test_files_of_one_name_are_told_apart_by_their_content() -> None:
     assert found == {c: f"published weights model.safetensors {c * 8}" for c in "12"}
 
 
-def test_the_place_of_a_file_makes_no_row() -> None:
+def test_neither_the_place_of_a_file_nor_a_recipe_of_training_makes_a_row() -> None:
+    own = record("a", weights=file("x.pth", "1"))
     moved = {**file("x.pth", "1"), "file": "/elsewhere/x.pth"}
-    assert len(words(record("a", weights=file("x.pth", "1")), record("b", weights=moved))) == 1
+    assert len(words(own, record("b", weights=moved))) == 1
+    other = record("c", weights=file("x.pth", "1"), recipe__video={"frames": 7})
+    assert len(words(own, other)) == 1

@@ -227,7 +227,10 @@ def test_the_content_is_in_the_run_id_and_the_place_is_not(folder: Path, tmp_pat
     shutil.copy(file, moved)
     assert published_run(moved, "ytvis_2019", root=tmp_path).run_id == spec.run_id
     torch.save({"model": official(videomt(40, seed=1))}, moved)
-    assert published_run(moved, "ytvis_2019").run_id != spec.run_id
+    other = published_run(moved, "ytvis_2019").run_id
+    assert all(
+        a != b for a, b in zip(other.split("-")[1:], spec.run_id.split("-")[1:], strict=True)
+    )
     trained = replace(spec, weights=None)
     assert trained.run_id not in (spec.run_id, published_run(moved, "ytvis_2019").run_id)
 
