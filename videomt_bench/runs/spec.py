@@ -179,12 +179,17 @@ class RunSpec:
         added to it, otherwise ``trained``.
 
         Raises:
-            BenchError: there is no such variant.
+            BenchError: there is no such variant, or it has no refiner and its recipe has one.
         """
         spec = self.trained
         if spec.recipe.refine is None:
             return spec
         name = load_variant(spec.variant).online
+        if not name:
+            raise BenchError(
+                f"variant {spec.variant!r} has no refiner; its recipe {spec.recipe.name!r} must "
+                "have refine=None"
+            )
         return replace(spec, variant=name, recipe=replace(spec.recipe, refine=None))
 
     @property
