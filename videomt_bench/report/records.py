@@ -248,7 +248,7 @@ def setting_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """
     setting = {key: value for key, value in _without_execution(spec).items() if key != "seed"}
     if setting.get("weights"):
-        stages = ("segmenter", "video")
+        stages = ("segmenter", "video", "refine")
         setting["recipe"] = {k: v for k, v in setting["recipe"].items() if k not in stages}
     return setting
 

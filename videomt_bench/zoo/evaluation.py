@@ -68,7 +68,7 @@ def published_run(
         variant,
         encoder,
         data if root is None else data.below(str(root)),
-        replace(own, num_queries=sizes.num_queries),
+        replace(own, num_queries=sizes.num_queries, refine=None),
         seed=0,
         device="cuda" if torch.cuda.is_available() else "cpu",
         weights=weights,
