@@ -27,6 +27,8 @@ from videomt_bench.models.memories import (
     QueryPropagation,
     RecurrentMemory,
 )
+from videomt_bench.models.offline import OfflineVideo
+from videomt_bench.models.refiner import TemporalRefiner
 from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
 from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
@@ -51,6 +53,7 @@ __all__ = [
     "LearnedQueries",
     "Mask2Former",
     "ModelSpec",
+    "OfflineVideo",
     "Prediction",
     "QueryFusion",
     "QueryIndex",
@@ -59,6 +62,7 @@ __all__ = [
     "RecurrentMemory",
     "SlotSizes",
     "State",
+    "TemporalRefiner",
     "TrackQueries",
     "TrackRules",
     "TrackSlots",

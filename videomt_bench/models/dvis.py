@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from videomt_bench.models.cavis import AppearanceTracker, TrackState, describe, joined
 from videomt_bench.models.context import Appearance
 from videomt_bench.models.contracts import (
+    ClipOutput,
     Cost,
     FrameFeatures,
     FrameOutput,
@@ -93,7 +94,7 @@ class DvisTracker(Tracker):
         frame = self._read(output)
         start, order = self._start(frame, state)
         reference = self.ref_proj(frame.queries if state is None else state.queries)
-        layers = self._transform(frame, start, reference, first=state is None)
+        layers = self._transform(frame.queries, start, reference, first=state is None)
         final, embeddings, others = self._predict(layers, reference, frame.mask_features)
         tracked = FrameOutput(
             final.class_logits,
@@ -106,8 +107,18 @@ class DvisTracker(Tracker):
             reference=reference if self.reads_reference else None,
             order=order,
             source=output if self.training else None,
+            frame_queries=frame.queries,
         )
         return tracked, TrackState(layers[-1], take_slots(frame.matched, order).detach())
+
+    def to_refine(self, output: ClipOutput) -> tuple[Tensor, Tensor]:
+        """The refiner of DVIS reads normalised tracks, and queries that passed the tracker's layers
+        as those of a first frame do."""
+        assert output.frame_queries is not None
+        queries = output.frame_queries.flatten(0, 1)
+        made = self._transform(queries, queries, self.ref_proj(queries), first=True)[-1]
+        memory = self.heads.norm(made).unflatten(0, output.frame_queries.shape[:2])
+        return output.embeddings, memory
 
     def cost(self) -> Cost:
         """The assignment runs on the processor, and is no multiply-accumulate."""
@@ -131,7 +142,7 @@ class DvisTracker(Tracker):
         return take_slots(frame.queries, order), order
 
     def _transform(
-        self, frame: Sought, start: Tensor, reference: Tensor, first: bool
+        self, queries: Tensor, start: Tensor, reference: Tensor, first: bool
     ) -> list[Tensor]:
         """Outputs (B, Q, d) of all layers.
 
@@ -143,7 +154,7 @@ class DvisTracker(Tracker):
         for layer in self.layers:
             if first and outputs:
                 query = self.ref_proj(x)
-            x = layer(x, query, frame.queries, frame.queries)
+            x = layer(x, query, queries, queries)
             outputs.append(x)
         return outputs
 
@@ -185,6 +196,11 @@ class DvisPlusTracker(DvisTracker):
 
     def image_stage(self) -> Tracker | None:
         return AppearanceTracker(self.query_projection, self.map_projection, self.appearance)
+
+    def to_refine(self, output: ClipOutput) -> tuple[Tensor, Tensor]:
+        """The refiner of DVIS++ reads tracks before their norm, and the queries as they are."""
+        assert output.frame_queries is not None
+        return output.queries, output.frame_queries
 
     def _read(self, output: FrameOutput) -> Sought:
         frame = describe(output, self.query_projection, self.map_projection, self.appearance)

@@ -35,7 +35,7 @@ class LookingAhead(VideoSegmenter):
     def __init__(self, model: VideoSegmenter, look_ahead: int | None) -> None:
         if look_ahead is not None and look_ahead < 0:
             raise BenchError(f"a look-ahead of {look_ahead} frames; it must be at least 0, or None")
-        super().__init__(model.segmenter, model.memory, model.tracker)
+        super().__init__(model.segmenter, model.memory, model.tracker, model.refiner)
         self.look_ahead = look_ahead
 
     @property

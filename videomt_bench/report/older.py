@@ -19,6 +19,8 @@ _LOSSES = {
     "reference_cosine_weight": 2.0,
     "pseudo_identity": False,
     "last_intermediate": True,
+    "tracklets": False,
+    "first_reference": False,
 }
 _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
 _TRAIN = {
@@ -49,7 +51,13 @@ _TEST = {
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
     "encoder": {"partial": False},
-    "recipe": {"decoder": None, "segmenter": _STAGE, "video": _STAGE, "test": _TEST},
+    "recipe": {
+        "decoder": None,
+        "refine": None,
+        "segmenter": _STAGE,
+        "video": _STAGE,
+        "test": _TEST,
+    },
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
 

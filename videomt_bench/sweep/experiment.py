@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models import EncoderSpec, variant_names
+from videomt_bench.models import EncoderSpec, load_variant, variant_names
 from videomt_bench.models.encoders import build_encoder, check_weights
 from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
@@ -100,7 +100,10 @@ class Experiment:
         """
         runs = []
         for d in self.datasets:
-            cells = [(v, e, self.encoder_of(v, e), self.recipe_of(v, d)) for v, e in self.cells()]
+            cells = [
+                (v, e, self.encoder_of(v, e), _without_refining(v, self.recipe_of(v, d)))
+                for v, e in self.cells()
+            ]
             cost = self.cost_of(d)
             for encoder in self.all_encoders():
                 row = [(v, own, recipe) for v, e, own, recipe in cells if e is encoder]
@@ -259,6 +262,13 @@ class Experiment:
             changes=changes,
             dataset_changes=_some(self.dataset_changes, names),
         )
+
+
+def _without_refining(variant: str, recipe: Recipe) -> Recipe:
+    """The recipe of an online variant, which has no refiner to train."""
+    if recipe.refine is None or variant not in variant_names() or load_variant(variant).online:
+        return recipe
+    return replace(recipe, refine=None)
 
 
 def _some(changes: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

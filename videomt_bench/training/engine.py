@@ -75,6 +75,8 @@ class TrainSettings:
     anew, its targets are matched by the segmenter's predictions for the share ``guided`` of the
     iterations, afterwards by its own.
 
+    The matching "whole_clip" learns a clip as one image, see ``whole_clip``.
+
     With a ``chunk`` clips are learned in chunks of this many frames, see ``truncation``.
     ``ema`` is the decay of a moving average of the weights, which is then what the training gives;
     ``exact_sharing`` makes results independent of how processes share a batch, see ``sharing``.
@@ -111,6 +113,11 @@ class TrainSettings:
                 raise BenchError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.chunk is not None and self.chunk < 1:
             raise BenchError(f"chunk is {self.chunk}; it must be at least 1 frame, or None")
+        if self.chunk is not None and self.matching == "whole_clip":
+            raise BenchError(
+                f"chunk is {self.chunk}; with the matching 'whole_clip' it must be None, as a clip "
+                "is learned as one"
+            )
         if not 0 <= self.guided <= 1:
             raise BenchError(f"guided is {self.guided}; it must be a share from 0 to 1")
         if self.precision not in PRECISIONS:
