@@ -79,7 +79,7 @@ FAMILIES = (
         SEGMENTER + REFERRING + REFINER,
         marks=(*MARKS, LAYERS, REFINER_MARK),
         without=(REID_MARK, REFERENCE, CONTEXT),
-        notes=("no variant here is DVIS with a temporal refiner",),
+        variant="dvis_offline",
     ),
     Family(
         "dvis_plus_segmenter",

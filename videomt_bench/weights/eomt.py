@@ -33,6 +33,7 @@ PIXELS = Layout(
 )
 MARKS = ("network.q.weight", "network.class_head.weight")
 FUSED = "network.query_updater.weight"
+POSITIONS = "network.encoder.backbone.pos_embed"
 V3_MARK = "network.encoder.backbone.patch_embed.patch_embeddings.weight"
 
 FAMILIES = (
@@ -40,8 +41,8 @@ FAMILIES = (
         "eomt",
         "EoMT, official",
         PIXELS + network(DINOV2).within("network.") + CRITERION,
-        marks=MARKS,
-        without=(FUSED, V3_MARK),
+        marks=(*MARKS, POSITIONS),
+        without=(FUSED,),
         segmenter_of="step6_videomt",
         wrapped=None,
     ),

@@ -13,7 +13,7 @@ from torch import Tensor
 from videomt_bench.errors import BenchError
 from videomt_bench.models import ModelSpec
 from videomt_bench.models.encoders import EncoderSpec
-from videomt_bench.weights import cavis, dvis, eomt, mask2former, own, ports, videomt
+from videomt_bench.weights import cavis, daq, dvis, eomt, mask2former, own, ports, videomt
 from videomt_bench.weights.encoders import FoundEncoder, find_encoder, timm_names
 from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family
 from videomt_bench.weights.reading import read_weights, weight_file
@@ -31,6 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     *videomt.FAMILIES,
     *ports.FAMILIES,
     *cavis.FAMILIES,
+    *daq.FAMILIES,
     *dvis.FAMILIES,
     *mask2former.FAMILIES,
 )

@@ -65,6 +65,7 @@ def network(encoder: Layout) -> Layout:
 CRITERION = Layout((), (Unused("criterion.empty_weight", empty_weight),))
 FUSED = "backbone.query_updater.weight"
 MARKS = ("backbone.q.weight", "backbone.class_head.weight")
+POSITIONS = "backbone.encoder.backbone.pos_embed"
 V3_MARK = "backbone.encoder.backbone.patch_embed.patch_embeddings.weight"
 
 FAMILIES = (
@@ -72,8 +73,7 @@ FAMILIES = (
         "videomt",
         "VidEoMT, official",
         network(DINOV2).within("backbone.") + CRITERION,
-        marks=(*MARKS, FUSED),
-        without=(V3_MARK,),
+        marks=(*MARKS, FUSED, POSITIONS),
         variant="step6_videomt",
     ),
     Family(
@@ -89,8 +89,8 @@ FAMILIES = (
         "videomt_segmenter",
         "segmenter of VidEoMT, official",
         network(DINOV2).within("backbone.") + CRITERION,
-        marks=MARKS,
-        without=(FUSED, V3_MARK),
+        marks=(*MARKS, POSITIONS),
+        without=(FUSED,),
         segmenter_of="step6_videomt",
     ),
     Family(
