@@ -33,6 +33,7 @@ from videomt_bench.runs.store import Store
 from videomt_bench.runs.weights import WeightsFile, weights_file
 from videomt_bench.sweep.experiment import load_experiment
 from videomt_bench.sweep.outline import load_outline
+from videomt_bench.weights import convert_weights
 from videomt_bench.zoo import evaluation
 from videomt_bench.zoo.evaluation import published_run
 
@@ -388,3 +389,26 @@ def test_an_experiment_names_a_segmenter(folder: Path) -> None:
 def test_a_segmenter_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(BenchError, match=r"cannot read the weights 'nowhere.pth'"):
         load_experiment("scale", {"recipe.segmenter_weights.file": "nowhere.pth"})
+
+
+@pytest.mark.parametrize("variant", ["step0_cavis", "dvis_plus"])
+def test_a_decoupled_system_by_the_recipe_that_is_named(
+    variant: str, folder: Path, tmp_path: Path
+) -> None:
+    """Of an encoder that nobody publishes, so no protocol is known and one has to be named."""
+    torch.manual_seed(0)
+    sizes = ModelSpec(EncoderSpec("vit_small_patch14_dinov2", image_size=592), 25, 20)
+    model = load_variant(variant).build(sizes)
+    torch.save(model.state_dict(), tmp_path / "ours.pth")
+    family = {"step0_cavis": "cavis", "dvis_plus": "dvis_plus"}[variant]
+    file = tmp_path / "published.pth"
+    convert_weights(tmp_path / "ours.pth", family, file)
+    with pytest.raises(BenchError, match=r"name a recipe with --recipe"):
+        published_run(file, "ovis")
+    spec = published_run(file, "ovis", recipe=family)
+    assert (spec.variant, spec.recipe.num_queries, spec.recipe.refine) == (variant, 20, None)
+    place = ("--dataset", "ovis", "--root", folder / "tested", "--results", tmp_path / "results")
+    record = call("evaluate", "--weights", file, "--recipe", family, *place)
+    assert record["state"] == "completed"
+    assert record["stages"]["evaluate"]["detail"]["weights"]["family"] == family
+    assert record["metrics"]["AP"]["n"] == 2
