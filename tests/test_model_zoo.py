@@ -65,7 +65,7 @@ PRINTED = [c for c in ZOO.values() if c.table]
 def test_expected_metrics_are_those_of_its_row(checkpoint: Checkpoint) -> None:
     """The published tables were written from the papers, the zoo from the pages of the systems."""
     table = load_published(checkpoint.table)
-    cells = published_cells(table, checkpoint.variant, checkpoint.setting)
+    cells = published_cells(table, checkpoint.row, checkpoint.setting)
     common = [m for m in checkpoint.metrics if m in cells]
     assert common
     for metric in common:
@@ -195,6 +195,9 @@ def test_the_protocol_of_a_file_is_that_of_the_nearest_checkpoint() -> None:
     assert named("dvis_daq", plain, "ytvis_2019", known) == "dvis_daq_large_ytvis_2019"
     assert named("step6_videomt", plain, "ovis") is None
     assert named("minvis", large, "ovis") is None
+    dinov3 = "vit_large_patch16_dinov3_qkvb"
+    assert named("step6_videomt", dinov3, "ovis") == "videomt_large_dinov3_ytvis_2019"
+    assert named("step6_videomt_normalized", dinov3, "vspw") == "videomt_large_dinov3_vspw"
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,8 @@ class Checkpoint:
     source: str
     """Of the expected metrics, or of the file."""
     table: str
-    """The published table that prints it, and its setting there; the row is the variant."""
+    """The published table that prints it, and its row and setting there."""
+    row: str
     setting: str
     publisher: str
     """Address of the file, or of the folder that has it."""

@@ -176,7 +176,7 @@ def _foreign(checkpoints: Sequence[Checkpoint]) -> Iterator[str]:
 
 
 def _model(c: Checkpoint) -> list[str]:
-    row = f"`{c.table}`, {c.setting}" if c.table else _words(c)
+    row = f"`{c.table}`: `{c.row}`, {c.setting}" if c.table else _words(c)
     return [f"`{c.name}`", c.dataset, c.expected, row, _recipe(c), protocol(c), *_origin(c)]
 
 
