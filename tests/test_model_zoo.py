@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
+from weights import published
+from weights.published import Shapes
 
 from videomt_bench.cli import app
 from videomt_bench.models import variant_names
 from videomt_bench.report.published import load_published, published_cells
 from videomt_bench.sweep.experiment import Experiment, load_experiment, parse_overrides
 from videomt_bench.sweep.named import dataset_names, recipe_names
+from videomt_bench.weights import identify
 from videomt_bench.zoo import checkpoints
 from videomt_bench.zoo.checkpoints import STAGES, Checkpoint, checkpoint_of, load_checkpoints
 from videomt_bench.zoo.page import commands, page, protocol
@@ -198,6 +202,48 @@ def test_the_protocol_of_a_file_is_that_of_the_nearest_checkpoint() -> None:
     dinov3 = "vit_large_patch16_dinov3_qkvb"
     assert named("step6_videomt", dinov3, "ovis") == "videomt_large_dinov3_ytvis_2019"
     assert named("step6_videomt_normalized", dinov3, "vspw") == "videomt_large_dinov3_vspw"
+
+
+CLASSES = {"ovis": 25, "vipseg": 124, "vspw": 124}
+SIZES = {"vit_small": (384, 12, 3), "vit_base": (768, 12, 3), "vit_large": (1024, 24, 4)}
+
+
+def shapes_of(c: Checkpoint) -> Shapes:
+    """The names and shapes in the file of a model, as its authors write them."""
+    classes = CLASSES.get(c.dataset, 40)
+    dim, depth, joint = SIZES[c.encoder.partition("_patch")[0]]
+    if c.system == "VidEoMT":
+        if "dinov3" in c.encoder:
+            return published.videomt_dinov3(dim, depth, joint, classes=classes)
+        if c.layout == "transformers":
+            return published.port(dim, depth, joint)
+        return published.videomt(dim, depth, joint, classes=classes)
+    of = {
+        ("CAVIS", "online"): published.cavis,
+        ("DVIS++", "online"): published.dvis_plus,
+        ("DVIS++", "offline"): published.dvis_plus_offline,
+        ("DVIS-DAQ", "online"): published.daq,
+        ("DVIS-DAQ", "offline"): published.daq_offline,
+    }
+    return of[c.system, c.stage](classes=classes)
+
+
+MODELS = [c for c in ZOO.values() if c.is_built and c.is_video_model]
+
+
+@pytest.mark.parametrize("checkpoint", MODELS, ids=lambda c: c.name)
+def test_a_file_of_full_size_is_taken_for_what_the_zoo_says(checkpoint: Checkpoint) -> None:
+    """Variant and encoder are told by names and shapes alone, and lead to its own recipe."""
+    shapes = shapes_of(checkpoint)
+    state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    info = identify(state, checkpoint.file).info
+    assert info.variant == checkpoint.variant
+    assert info.encoder is not None
+    assert info.encoder.partition(".")[0] == checkpoint.encoder.partition(".")[0]
+    assert str(info.num_queries) == checkpoint.queries
+    found = checkpoint_of(info.variant, info.encoder, checkpoint.dataset)
+    assert found is not None
+    assert (found.recipe, found.dataset) == (checkpoint.recipe, checkpoint.dataset)
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
