@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,66 +72,77 @@ def check_weights(
             f"{path} has {sizes[0][0]} classes and {sizes[0][1]} queries, {against} has "
             f"{sizes[1][0]} and {sizes[1][1]}; their outputs cannot be compared"
         )
-    clip = _clip(both, frames)
     known = [w.info for w in both if w.info.variant or w.info.segmenter_of]
-    outputs = [
-        _port_outputs(w, Path(file), clip)
-        if w.family.port
-        else _our_outputs(w, _named(w.info, known, variant), clip)
+    runners = [
+        _port(w, Path(file)) if w.family.port else _ours(w, _named(w.info, known, variant))
         for w, file in zip(both, (path, against), strict=True)
     ]
+    clip = _clip(runners, min(both[0].info.image_size, LARGEST_SIDE), frames)
+    with torch.no_grad():
+        outputs = [runner.run(clip) for runner in runners]
     classes, masks = (float((a - b).abs().max()) for a, b in zip(*outputs, strict=True))
-    first, second = (w.family.port or "ours" for w in both)
-    return Difference(classes, masks, tuple(clip.shape), (first, second))
+    return Difference(classes, masks, tuple(clip.shape), (runners[0].name, runners[1].name))
 
 
-def _clip(both: list[Weights], frames: int) -> Tensor:
+@dataclass(frozen=True)
+class Runner:
+    """A model that is ready to run."""
+
+    name: str
+    side: int | None
+    """Of the only images that it takes, in pixels; None: any."""
+    run: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Clip -> class logits (T, Q, C + 1) and mask logits (T, Q, h, w)."""
+
+
+def _clip(runners: list[Runner], side: int, frames: int) -> Tensor:
     """A clip (1, T, 3, H, W), of the one size that a model of transformers takes, if any."""
-    fixed = {w.info.image_size for w in both if w.family.port is not None}
+    fixed = {r.side for r in runners if r.side is not None}
     if len(fixed) > 1:
         raise BenchError(f"the two models take images of {' and '.join(map(str, fixed))} pixels")
-    side = fixed.pop() if fixed else min(both[0].info.image_size, LARGEST_SIDE) // 32 * 32
+    side = fixed.pop() if fixed else max(side // 32, 1) * 32
     return torch.randn(1, frames, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def _named(info: WeightsInfo, known: list[WeightsInfo], variant: str | None) -> WeightsInfo:
     """With the variant that the user names, or else that of the other file, if it says none."""
-    if info.variant or info.segmenter_of:
+    if info.variant or info.segmenter_of or not (variant or known):
         return info
     if variant is not None:
         return replace(info, variant=variant)
-    return (
-        replace(info, variant=known[0].variant, segmenter_of=known[0].segmenter_of)
-        if known
-        else info
-    )
+    return replace(info, variant=known[0].variant, segmenter_of=known[0].segmenter_of)
 
 
-@torch.no_grad()
-def _our_outputs(weights: Weights, info: WeightsInfo, clip: Tensor) -> tuple[Tensor, Tensor]:
-    """Class logits (T, Q, C + 1) and mask logits (T, Q, h, w)."""
+def _ours(weights: Weights, info: WeightsInfo) -> Runner:
     model = build_model(info).eval()
     fill(model, weights)
-    output, _ = model(clip)
-    return output.class_logits[0], output.mask_logits[0]
+
+    def run(clip: Tensor) -> tuple[Tensor, Tensor]:
+        output, _ = model(clip)
+        return output.class_logits[0], output.mask_logits[0]
+
+    return Runner("ours", None, run)
 
 
-@torch.no_grad()
-def _port_outputs(weights: Weights, file: Path, clip: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of the model in transformers, which takes a video or frames."""
-    model = _port(weights, file).eval()
+def _port(weights: Weights, file: Path) -> Runner:
+    """The model of transformers, which takes a video or frames."""
+    model = _empty_port(weights, file).eval()
     try:
         model.load_state_dict(read_weights(file))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise BenchError(f"weights {weights.source!r} do not fit transformers: {reason}") from None
     video = model.main_input_name == "pixel_values_videos"
-    output = model(clip if video else clip[0])
-    return output.class_queries_logits, output.masks_queries_logits
+
+    def run(clip: Tensor) -> tuple[Tensor, Tensor]:
+        output = model(clip if video else clip[0])
+        return output.class_queries_logits, output.masks_queries_logits
+
+    return Runner(type(model).__name__, model.config.image_size, run)
 
 
-def _port(weights: Weights, file: Path) -> Any:
-    """The model of transformers, with random weights."""
+def _empty_port(weights: Weights, file: Path) -> Any:
+    """The model of transformers with random weights, by the configuration beside a file."""
     try:
         import transformers
     except ImportError:

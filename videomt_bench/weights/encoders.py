@@ -32,11 +32,12 @@ NAMES = {
     "DINOv3 with biases": "vit_{}_patch16_dinov3_qkvb",
     "DeiT III": "deit3_{}_patch16_224",
     "EVA-02": "eva02_{}_patch14_224",
-    "CLIP": "vit_{}_patch16_clip_224",
+    "CLIP": "vit_{}_patch{}_clip_224",
     "SigLIP": "vit_{}_patch16_siglip_256",
     "plain": "vit_{}_patch16_224",
 }
-"""Kind of a ViT -> timm's name. The patch in it is that of its pre-training."""
+"""Kind of a ViT -> timm's name, by its size and, for CLIP, the patch of its pre-training."""
+CLIP_PATCHES = {"base": 16, "large": 14}
 CONV_STEMS = {(96, 6): "vit_tiny_conv_patch8"}
 BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?)\.(\d+)\.norm1\.weight$")
 DEFAULT_SIZE = 640
@@ -71,7 +72,7 @@ def find_encoder(state: Mapping[str, Tensor]) -> FoundEncoder:
         name = CONV_STEMS.get((width, depth))
     else:
         size = SIZES.get((width, depth))
-        name = size and NAMES[_kind(state)].format(size)
+        name = size and NAMES[_kind(state)].format(size, CLIP_PATCHES.get(size, 14))
     if not name:
         raise BenchError(
             f"no encoder of {depth} blocks of width {width} is known; valid widths and depths: "
@@ -115,7 +116,7 @@ def _kind(state: Mapping[str, Tensor]) -> str:
         return "DINOv3 with biases" if any(n.endswith(biases) for n in names) else "DINOv3"
     if {"reg_token", "register_tokens"} & names:
         return "DINOv2 with registers"
-    if any(".mlp.fc1_g." in n or ".mlp.w1." in n for n in names):
+    if any(".mlp.fc1_g." in n or ".mlp.w1." in n or n.endswith(".q_bias") for n in names):
         return "EVA-02"
     if any(n.endswith((".ls1.gamma", ".gamma_1")) for n in names):
         tokens = state["pos_embed"].shape[1] if "pos_embed" in state else 0
