@@ -28,7 +28,8 @@ from videomt_bench.runs.stages import load_run, load_weights
 from videomt_bench.runs.store import Store
 from videomt_bench.weights import inspect_weights
 from videomt_bench.weights import load_weights as load_published
-from videomt_bench.zoo.evaluation import test_protocol, variant_of
+from videomt_bench.zoo.checkpoints import checkpoint_of
+from videomt_bench.zoo.evaluation import published_run, variant_of
 
 DENSE: dict[str, Task] = {"vipseg": "panoptic", "vspw": "semantic"}
 """Layouts of data sets whose task is not instances."""
@@ -140,11 +141,11 @@ def from_published(
     """
     info = inspect_weights(weights)
     name = variant or variant_of(weights, info)
-    sizes = info.spec()
+    sizes, settings = info.spec(), InferenceSettings()
     check_count(classes, sizes.num_classes, f"the file {weights}")
-    settings = InferenceSettings()
-    if dataset is not None:
-        settings = replace(test_protocol(weights, info, name, dataset), precision="fp32")
+    if dataset is not None and checkpoint_of(name, sizes.encoder.name, dataset) is not None:
+        spec = published_run(weights, dataset, variant=name)
+        sizes, settings = spec.model(), replace(spec.recipe.test, precision="fp32")
     model = load_variant(name).build(sizes)
     load_published(weights, model)
     origin = {"weights": str(weights), "variant": name, "encoder": sizes.encoder.name}

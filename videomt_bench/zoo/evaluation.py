@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from videomt_bench.errors import BenchError
-from videomt_bench.evaluation.stream import InferenceSettings
 from videomt_bench.models import load_variant
 from videomt_bench.runs.config import build, merged
 from videomt_bench.runs.spec import DatasetSpec, Recipe, RunSpec
@@ -88,16 +87,6 @@ def changed(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
             value = {name: value}
         document = merged(document, value)
     return RunSpec.from_json(document)
-
-
-def test_protocol(path: Path, info: WeightsInfo, variant: str, dataset: str) -> InferenceSettings:
-    """How the authors of a file test it on a data set; the default, if they publish nothing.
-
-    Raises:
-        BenchError: it is no whole model of an encoder that is built here.
-    """
-    found = checkpoint_of(variant, info.spec().encoder.name, dataset, file=path.name)
-    return InferenceSettings() if found is None else _recipe(None, dataset, found).test
 
 
 def variant_of(path: Path, info: WeightsInfo) -> str:
