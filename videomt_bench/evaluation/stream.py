@@ -23,6 +23,7 @@ from videomt_bench.data.augment import test_size
 from videomt_bench.data.clips import load_video_frames, normalize
 from videomt_bench.data.frames import FrameFiles
 from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.tracks import Means, masks_of, means
 from videomt_bench.models import ClipOutput, DefersMasks, VideoSegmenter, VideoState
 from videomt_bench.models.compiling import CompiledVideo
 from videomt_bench.models.looking_ahead import LookingAhead
@@ -66,8 +67,9 @@ Masks = Callable[[Sequence[Tensor]], Iterator[list[Tensor]]]
 class VideoOutputs:
     """What a task sees of B videos of one shape."""
 
-    class_logits: Tensor
-    """(B, Q, C+1), the mean over the frames, on the CPU."""
+    class_logits: Tensor | list[Tensor]
+    """(B, Q, C+1), the mean over the frames, on the CPU. Where tracks begin and end, Q are those of
+    a video, which may be none, and the mean is over the frames of each."""
     masks: Masks
     """The queries (K,) to keep of each video -> frame after frame, for each video their mask
     logits (K, h, w) in float32, on the device of the model. They can be read once."""
@@ -115,14 +117,13 @@ def run_videos(
     length = len(videos[0].file_names)
     stream = _Stream(model, videos, root, settings, inner)
     budget = settings.buffer_mib * 2**20
-    total: Tensor | None = None
+    mean = means(model)
     state: VideoState | None = None
     held: list[_Held] = []
     dropped: tuple[int, VideoState | None] | None = None
     for start in range(0, length, stream.step):
         output, following = stream.window(start, state)
-        logits = output.class_logits.float().sum(1)
-        total = logits if total is None else total + logits
+        mean.add(output, start)
         kept = _Held.of(output)
         budget -= kept.nbytes
         if dropped is None and budget < 0:
@@ -130,11 +131,11 @@ def run_videos(
         if dropped is None:
             held.append(kept)
         state = following
-    assert total is not None
+    logits = mean.logits(length)
     divisor = settings.divisor
     padded = (inner[0] + -inner[0] % divisor, inner[1] + -inner[1] % divisor)
-    masks = partial(stream.masks, held, dropped)
-    return VideoOutputs((total / length).cpu(), masks, padded, inner)
+    masks = partial(stream.masks, held, dropped, mean)
+    return VideoOutputs(logits, masks, padded, inner)
 
 
 def network_size(video: FrameFiles, settings: InferenceSettings) -> tuple[int, int]:
@@ -157,11 +158,12 @@ class _Held:
     logits: Tensor
     embeddings: Tensor | None = None
     pixels: Tensor | None = None
+    tracks: Tensor | None = None
 
     @staticmethod
     def of(output: ClipOutput) -> _Held:
         if output.pixels is None:
-            return _Held(output.mask_logits)
+            return _Held(output.mask_logits, tracks=output.tracks)
         return _Held(output.mask_logits, output.embeddings, output.pixels)
 
     @property
@@ -193,10 +195,11 @@ class _Stream:
         self,
         held: list[_Held],
         dropped: tuple[int, VideoState | None] | None,
+        mean: Means,
         queries: Sequence[Tensor],
     ) -> Iterator[list[Tensor]]:
         """Frame after frame: from what was held, then from what is computed again from a state."""
-        chosen = [q.to(self.device) for q in queries]
+        chosen = mean.wanted([q.to(self.device) for q in queries])
         while held:
             yield from self._frames(held.pop(0), chosen)
         if dropped is None:
@@ -208,7 +211,10 @@ class _Stream:
 
     def _frames(self, held: _Held, queries: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         for t in range(held.logits.shape[1]):
-            if held.embeddings is None or held.pixels is None or not any(map(len, queries)):
+            if held.tracks is not None:
+                here = zip(held.logits[:, t], held.tracks[:, t], queries, strict=True)
+                masks = [masks_of(*video) for video in here]
+            elif held.embeddings is None or held.pixels is None or not any(map(len, queries)):
                 masks = [held.logits[b, t, kept] for b, kept in enumerate(queries)]
             else:
                 masks = self._made(held.embeddings[:, t], held.pixels[:, t], queries)

@@ -15,6 +15,8 @@ from videomt_bench.models.contracts import (
     Tracker,
     VideoState,
 )
+from videomt_bench.models.daq import DaqTracker
+from videomt_bench.models.daq_tracks import TrackLimits
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
@@ -28,7 +30,13 @@ from videomt_bench.models.memories import (
 )
 from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
-from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
+from videomt_bench.models.variant import (
+    DecoderSizes,
+    ModelSpec,
+    SlotSizes,
+    TrackSelection,
+    Variant,
+)
 from videomt_bench.models.video import VideoSegmenter
 
 __all__ = [
@@ -36,6 +44,7 @@ __all__ = [
     "ClipOutput",
     "ClipPrediction",
     "Cost",
+    "DaqTracker",
     "DecoderSizes",
     "DefersMasks",
     "EmbeddingMatching",
@@ -56,8 +65,10 @@ __all__ = [
     "RecurrentMemory",
     "SlotSizes",
     "State",
+    "TrackLimits",
     "TrackQueries",
     "TrackRules",
+    "TrackSelection",
     "TrackSlots",
     "Tracker",
     "Variant",

@@ -89,6 +89,7 @@ class VideoSegmenter(nn.Module):
         else:
             assert isinstance(self.segmenter, DefersMasks)
             output = self.segmenter.decode_classes(features, queries)
+        output.entered = queries
         memory = self.memory.update(state.memory, output)
         aligned, tracker = self.tracker.track(output, features, state.tracker)
         return aligned, VideoState(memory, tracker)
