@@ -27,6 +27,7 @@ _TRAIN = {
     "chunk": None,
     "ema": None,
     "exact_sharing": False,
+    "tracks": None,
     "losses": _LOSSES,
     "optim": _OPTIM,
 }
@@ -49,7 +50,13 @@ _TEST = {
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
     "encoder": {"partial": False},
-    "recipe": {"decoder": None, "segmenter": _STAGE, "video": _STAGE, "test": _TEST},
+    "recipe": {
+        "decoder": None,
+        "selection": None,
+        "segmenter": _STAGE,
+        "video": _STAGE,
+        "test": _TEST,
+    },
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
 
