@@ -3,7 +3,8 @@
 ``like`` is the recipe that one starts from, ``recipe`` what it changes on all data sets,
 ``datasets`` what it changes on single ones, ``about`` the source. Facts: VidEoMT (arXiv 2602.17807)
 and its public configurations of February and June 2026, EoMT (CVPR 2025), CAVIS (arXiv 2407.03010),
-DVIS++ (arXiv 2312.13305), DVIS-DAQ (arXiv 2404.00086), CTVIS (arXiv 2307.12616).
+DVIS (arXiv 2306.03413), DVIS++ (arXiv 2312.13305), DVIS-DAQ (arXiv 2404.00086), CTVIS (arXiv
+2307.12616).
 """
 
 _youtube = ("ytvis_2019", "ytvis_2021", "ytvis_2022")
@@ -27,6 +28,7 @@ def _iterations(video: int) -> dict:
 
 _sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
 _crop = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
+_swin = dict(short_sides=[360, 480, 600], max_size=1024, crop=True, flip=0.5)
 _no_crop = dict(short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5)
 _vis = dict(**_stages(augmentation=_crop), test=dict(short_side=448, top_k=10))
 _ovis = {**_vis, "test": dict(short_side=544, top_k=20)}
@@ -45,7 +47,16 @@ _steps = dict(
     clip_norm=0.01,
 )
 _no_reference = dict(losses=dict(reference_weight=0.0, reference_cosine_weight=0.0))
-_contrastive = dict(identity_cosine_weight=3.0, prototype_weight=0.0, prototype_cosine_weight=0.0)
+_contrastive = dict(
+    tracklets=True,
+    identity_cosine_weight=3.0,
+    prototype_weight=0.0,
+    prototype_cosine_weight=0.0,
+)
+_references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
+_refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
+_refined_vis = dict(augmentation=_crop)
+_refined_720p = dict(augmentation=_no_crop, drop_empty=False, train=dict(iterations=20000))
 _ctvis = dict(
     frames=4,
     span=8,
@@ -165,25 +176,48 @@ recipes = dict(
         ),
         datasets=_each(_dense, _stages(**_everywhere)),
     ),
+    dvis=dict(
+        about="DVIS with Swin-L: a segmenter on images, then the referring tracker",
+        like="cavis",
+        recipe=dict(
+            segmenter=dict(frames=1, span=None, train=dict(iterations=20000)),
+            video=dict(train=dict(iterations=20000)),
+            refine=_refiner,
+        ),
+        datasets=_each(
+            _youtube,
+            dict(
+                segmenter=dict(augmentation=_swin),
+                video=dict(augmentation=_swin, train=dict(iterations=40000)),
+                refine=dict(augmentation=_swin),
+                test=dict(short_side=480),
+            ),
+            ovis=dict(
+                segmenter=dict(augmentation=_swin, train=dict(iterations=40000)),
+                video=dict(augmentation=_swin),
+                refine=dict(augmentation=_swin, train=dict(iterations=20000)),
+                test=dict(short_side=480),
+            ),
+            vipseg=dict(refine=_refined_720p),
+            vspw=dict(refine=_refined_720p),
+        ),
+    ),
     dvis_plus=dict(
         about="DVIS++ with ViT-L: a segmenter of CTVIS, then the referring tracker",
         like="cavis",
         recipe=dict(
             segmenter=_ctvis,
-            video=dict(
-                train=dict(
-                    iterations=40000,
-                    losses=dict(reference_weight=2.0, reference_cosine_weight=0.0),
-                )
-            ),
+            video=dict(train=dict(iterations=40000, losses=_references)),
+            refine=_refiner,
         ),
         datasets=_each(
             _instances,
-            dict(segmenter=_ctvis_instances, test=dict(short_side=480)),
+            dict(segmenter=_ctvis_instances, refine=_refined_vis, test=dict(short_side=480)),
             vipseg=dict(
-                video=dict(train=dict(iterations=20000, losses=dict(reference_weight=0.0)))
+                video=dict(train=dict(iterations=20000, losses=dict(reference_weight=0.0))),
+                refine=_refined_720p,
             ),
-            vspw=_iterations(20000),
+            vspw=dict(**_iterations(20000), refine=_refined_720p),
         ),
     ),
     dvis_daq=dict(

@@ -147,12 +147,14 @@ def built(
             nn.init.normal_(parameter, std=0.2)
     nn.init.normal_(model.tracker.heads.class_embed.weight, std=0.5)
     nn.init.normal_(model.tracker.new_instance.weight)
-    return model
+    # random weights this large make much of rounding
+    return model.double()
 
 
 def clip(streams: int = 1) -> Tensor:
     noise = torch.randn(streams, LENGTH, 3, 48, 64, generator=torch.Generator().manual_seed(3))
-    return noise * torch.linspace(0.2, 6, streams * LENGTH).view(streams, LENGTH, 1, 1, 1)
+    scale = torch.linspace(0.2, 6, streams * LENGTH).view(streams, LENGTH, 1, 1, 1)
+    return (noise * scale).double()
 
 
 @torch.no_grad()

@@ -388,11 +388,11 @@ def test_training_that_two_runs_share_is_one_job(tmp_path: Path) -> None:
     own, other = (
         r for r in loaded.runs() if (r.variant, r.encoder.name) == ("step6_videomt", LARGE)
     )
-    found = plan(loaded, tmp_path, names=STAGES[:3], ask_slurm=False)
+    found = plan(loaded, tmp_path, names=STAGES[:4], ask_slurm=False)
     jobs = {stage.stage: stage.jobs for stage in found.stages}
     assert jobs["evaluate"] == 2 * jobs["video"] == 2 * jobs["segmenter"]
     store = Store(tmp_path)
-    waves = plan_jobs([other, own], store, Request(names=STAGES[:3]))
+    waves = plan_jobs([other, own], store, Request(names=STAGES[:4]))
     assert [[t.spec.run_id for t in tasks] for tasks, _ in waves[1:]] == [
         [own.run_id],
         [other.run_id],

@@ -54,9 +54,9 @@ def train(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one run of an experiment: its segmenter, if need be, then the video stage."""
+    """Train one run of an experiment: its segmenter, if need be, the video stage, the refiner."""
     spec = _one_run(experiment, variant, seed, dataset, encoder, recipe, root, settings)
-    _finish(_execute(spec, results, ("segmenter", "video")), as_json)
+    _finish(_execute(spec, results, ("segmenter", "video", "refine")), as_json)
 
 
 def evaluate(

@@ -13,6 +13,9 @@ from torch import Tensor
 from videomt_bench.models import ClipOutput, VideoSegmenter
 from videomt_bench.models.postprocess import NO_MASK
 
+Logits = Tensor | list[Tensor]
+"""Of each of B videos (Q, C+1); one tensor where all have the same Q."""
+
 
 class Means(Protocol):
     """Mean class logits of B videos."""
@@ -20,8 +23,8 @@ class Means(Protocol):
     def add(self, output: ClipOutput, start: int) -> None:
         """Take the output of a window whose first frame is ``start``."""
 
-    def logits(self, length: int) -> Tensor | list[Tensor]:
-        """Of each video (Q, C+1) for the Q results that it has, once all frames were added."""
+    def logits(self, length: int) -> Logits:
+        """Those of the results that the videos have, once all frames were added."""
 
     def wanted(self, queries: list[Tensor]) -> list[Tensor]:
         """By what the results (K,) of each video are found in a frame."""

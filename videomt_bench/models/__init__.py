@@ -17,6 +17,7 @@ from videomt_bench.models.contracts import (
 )
 from videomt_bench.models.daq import DaqTracker
 from videomt_bench.models.daq_tracks import TrackLimits
+from videomt_bench.models.dvis import DvisPlusTracker, DvisTracker
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
@@ -28,6 +29,8 @@ from videomt_bench.models.memories import (
     QueryPropagation,
     RecurrentMemory,
 )
+from videomt_bench.models.offline import OfflineVideo
+from videomt_bench.models.refiner import TemporalRefiner
 from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
 from videomt_bench.models.variant import (
@@ -47,6 +50,8 @@ __all__ = [
     "DaqTracker",
     "DecoderSizes",
     "DefersMasks",
+    "DvisPlusTracker",
+    "DvisTracker",
     "EmbeddingMatching",
     "EncoderSpec",
     "EoMT",
@@ -57,6 +62,7 @@ __all__ = [
     "LearnedQueries",
     "Mask2Former",
     "ModelSpec",
+    "OfflineVideo",
     "Prediction",
     "QueryFusion",
     "QueryIndex",
@@ -65,6 +71,7 @@ __all__ = [
     "RecurrentMemory",
     "SlotSizes",
     "State",
+    "TemporalRefiner",
     "TrackLimits",
     "TrackQueries",
     "TrackRules",

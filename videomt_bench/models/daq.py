@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_map
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models.anchors import Anchors, PositionEmbedding
+from videomt_bench.models.cavis import AppearanceTracker
+from videomt_bench.models.context import Appearance
 from videomt_bench.models.contracts import (
     Cost,
     FrameFeatures,
@@ -79,6 +81,8 @@ class DaqTracker(Tracker):
         sizes: ``decoder`` has the sizes of the tracker, ``selection`` the thresholds. Queries and
             mask features of another width pass a linear layer and a 1 × 1 convolution first.
         limits: how long tracks last.
+        reid: whether the segmenter learns identities as that of DVIS++ does, in the segmenter stage
+            alone: the tracker does not look at them.
         unused_heads: in evaluation predict by every layer and run the slot branch where nothing
             asks it, as the public code does, though only the last layer's prediction is used.
     """
@@ -91,6 +95,7 @@ class DaqTracker(Tracker):
         sizes: SlotSizes,
         limits: TrackLimits = DEFAULT_LIMITS,
         *,
+        reid: bool = False,
         unused_heads: bool = False,
     ) -> None:
         super().__init__()
@@ -105,6 +110,7 @@ class DaqTracker(Tracker):
         same = sizes.dim == dim
         self.query_projection = nn.Identity() if same else nn.Linear(sizes.dim, dim)
         self.map_projection = nn.Identity() if same else nn.Conv2d(sizes.dim, dim, 1)
+        self.appearance = Appearance(dim, "none").requires_grad_(False) if reid else None
         self.mask_feature_proj = nn.Conv2d(dim, dim, 1)
         self.pos_embed = PositionEmbedding(dim)
         self.new_instance = nn.Embedding(1, dim)
@@ -132,6 +138,12 @@ class DaqTracker(Tracker):
             states.append(after)
         following = tree_map(lambda *x: torch.stack(x), *states)
         return _joined(outputs, output if self.training else None), following
+
+    def image_stage(self) -> Tracker | None:
+        if self.appearance is None:
+            return None
+        appearance = self.appearance.requires_grad_(True)
+        return AppearanceTracker(self.query_projection, self.map_projection, appearance)
 
     def read(self, output: FrameOutput) -> DaqFrame:
         """A segmenter's output in the widths of the tracker.

@@ -41,7 +41,7 @@ class LookingAhead(VideoSegmenter):
                 f"a model with {type(model.tracker).__name__}, whose tracks begin and end, cannot "
                 "look ahead; the only valid look-ahead is 0"
             )
-        super().__init__(model.segmenter, model.memory, model.tracker)
+        super().__init__(model.segmenter, model.memory, model.tracker, model.refiner)
         self.look_ahead = look_ahead
 
     @property

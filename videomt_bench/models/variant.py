@@ -12,9 +12,10 @@ from videomt_bench.models.encoders import EncoderSpec
 
 if TYPE_CHECKING:
     from videomt_bench.models.contracts import FrameSegmenter, QueryMemory, Tracker
+    from videomt_bench.models.refiner import TemporalRefiner
     from videomt_bench.models.video import VideoSegmenter
 
-Matching = Literal["first_appearance", "per_frame", "new_instances"]
+Matching = Literal["first_appearance", "per_frame", "new_instances", "whole_clip"]
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,15 @@ class Variant:
         tracker: slot sizes -> tracker; None for the query index.
         matching: which queries learn which objects in video training: "first_appearance" keeps
             an object on the query that got it when it first appeared, "per_frame" matches anew,
-            "new_instances" gives the objects of no track to queries that look for new ones.
+            "new_instances" gives the objects of no track to queries that look for new ones,
+            "whole_clip" takes a clip for one image.
         frozen: parts that the video stage leaves as the segmenter stage made them, such as
             "segmenter" or "tracker.appearance".
         joint_stage: whether a part of the tracker (its ``image_stage``) learns in the segmenter
             stage; such a segmenter is shared only by variants with the same tracker.
+        refiner: slot sizes -> refiner of whole videos, which makes the variant an offline one; its
+            tracker must have ``to_refine``.
+        online: the name of the variant whose trained model the refiner is added to.
         name, summary, file: filled in when the gallery loads the file.
     """
 
@@ -137,9 +142,18 @@ class Variant:
     matching: Matching = "first_appearance"
     frozen: tuple[str, ...] = ()
     joint_stage: bool = False
+    refiner: Callable[[SlotSizes], TemporalRefiner] | None = None
+    online: str = ""
     name: str = ""
     summary: str = ""
     file: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.refiner is None) == bool(self.online):
+            raise BenchError(
+                f"variant {self.title!r} must have both a refiner and the name of its online "
+                "variant, or neither"
+            )
 
     def build(self, spec: ModelSpec) -> VideoSegmenter:
         """The model of this variant, at the sizes of ``spec``."""
@@ -149,15 +163,17 @@ class Variant:
         shared = spec.num_classes, spec.sizes, spec.selection
         sizes = SlotSizes(spec.num_queries, segmenter.dim, *shared)
         tracker = None if self.tracker is None else self.tracker(sizes)
-        return VideoSegmenter(segmenter, self.memory(sizes), tracker)
+        refiner = None if self.refiner is None else self.refiner(sizes)
+        return VideoSegmenter(segmenter, self.memory(sizes), tracker, refiner)
 
     def slots(self) -> dict[str, str]:
-        """The three choices by name."""
-        return {
+        """The three choices by name, and the refiner where there is one."""
+        slots = {
             "segmenter": slot_name(self.segmenter),
             "memory": slot_name(self.memory),
             "tracker": "QueryIndex" if self.tracker is None else slot_name(self.tracker),
         }
+        return slots if self.refiner is None else {**slots, "refiner": slot_name(self.refiner)}
 
 
 def slot_name(factory: Any) -> str:

@@ -15,6 +15,7 @@ from videomt_bench.models.contracts import (
     Tracker,
     VideoState,
 )
+from videomt_bench.models.refiner import TemporalRefiner
 from videomt_bench.models.trackers import QueryIndex
 
 
@@ -25,15 +26,22 @@ class VideoSegmenter(nn.Module):
         segmenter: frames and queries -> predictions.
         memory: which queries enter a frame.
         tracker: how predictions become tracks; by default the query index is the track.
+        refiner: goes over the tracks of a whole video once more, see ``OfflineVideo``. The stream
+            itself never runs it.
     """
 
     def __init__(
-        self, segmenter: FrameSegmenter, memory: QueryMemory, tracker: Tracker | None = None
+        self,
+        segmenter: FrameSegmenter,
+        memory: QueryMemory,
+        tracker: Tracker | None = None,
+        refiner: TemporalRefiner | None = None,
     ) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.memory = memory
         self.tracker = tracker if tracker is not None else QueryIndex()
+        self.refiner = refiner
 
     def init_state(self, batch: int = 1) -> VideoState:
         """The state of ``batch`` streams before their first frame."""

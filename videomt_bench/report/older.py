@@ -19,6 +19,8 @@ _LOSSES = {
     "reference_cosine_weight": 2.0,
     "pseudo_identity": False,
     "last_intermediate": True,
+    "tracklets": False,
+    "first_reference": False,
 }
 _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
 _TRAIN = {
@@ -53,6 +55,7 @@ ADDED: dict[str, Any] = {
     "recipe": {
         "decoder": None,
         "selection": None,
+        "refine": None,
         "segmenter": _STAGE,
         "video": _STAGE,
         "test": _TEST,

@@ -21,6 +21,7 @@ from videomt_bench.models import (
     load_variant,
 )
 from videomt_bench.runs.config import build, digest, to_text
+from videomt_bench.runs.record import stage_names
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
 
 
@@ -119,7 +120,7 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Both training stages and the test protocol."""
+    """The training stages and the test protocol."""
 
     name: str
     num_queries: int
@@ -130,6 +131,8 @@ class Recipe:
     """Sizes of decoders and trackers; None: by the encoder."""
     selection: TrackSelection | None = None
     """When a tracker of a varying set of tracks takes a query for an object; None: the defaults."""
+    refine: StageSettings | None = None
+    """The stage in which the refiner of an offline variant learns; other variants have none."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,37 @@ class RunSpec:
         return spec if other is None else replace(spec, dataset=other)
 
     @cached_property
+    def online(self) -> RunSpec:
+        """The run whose video stage this one has: that of the online variant, where a refiner is
+        added to it, otherwise ``trained``.
+
+        Raises:
+            BenchError: there is no such variant, or it has no refiner and its recipe has one.
+        """
+        spec = self.trained
+        if spec.recipe.refine is None:
+            return spec
+        name = load_variant(spec.variant).online
+        if not name:
+            raise BenchError(
+                f"variant {spec.variant!r} has no refiner; its recipe {spec.recipe.name!r} must "
+                "have refine=None"
+            )
+        return replace(spec, variant=name, recipe=replace(spec.recipe, refine=None))
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages that the run has."""
+        return stage_names(self.recipe.refine is not None)
+
+    def owner(self, stage: str) -> str:
+        """The id under which the files of a stage lie, which may be those of another run."""
+        if stage == "segmenter":
+            return self.segmenter_stage
+        owners = {"video": self.online, "refine": self.trained}
+        return owners.get(stage, self).run_id
+
+    @cached_property
     def segmenter_stage(self) -> str:
         """The image-level stage that the run's video training starts from.
 
@@ -210,6 +244,17 @@ class RunSpec:
         """Settings of the video stage, with the variant's own matching and frozen parts."""
         settings = self.recipe.video.train
         return replace(settings, matching=variant.matching, frozen=variant.frozen)
+
+    def refiner_training(self) -> TrainSettings:
+        """Settings of the refine stage: the refiner alone learns, from whole clips.
+
+        Raises:
+            BenchError: the recipe has no such stage.
+        """
+        if self.recipe.refine is None:
+            raise BenchError(f"the recipe {self.recipe.name!r} has no refine stage")
+        online = ("segmenter", "memory", "tracker")
+        return replace(self.recipe.refine.train, matching="whole_clip", frozen=online)
 
     def to_json(self) -> dict[str, Any]:
         """The specification as JSON values."""

@@ -1,4 +1,4 @@
-"""The stages of a run: segmenter, video, evaluate, cost; each is done once."""
+"""The stages of a run: segmenter, video, refine, evaluate, cost; each is done once."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.submission import write_submission
 from videomt_bench.evaluation.tasks import predict, score, written
 from videomt_bench.files import replacing
-from videomt_bench.models import LearnedQueries, SlotSizes, VideoSegmenter, load_variant
+from videomt_bench.models import (
+    LearnedQueries,
+    OfflineVideo,
+    SlotSizes,
+    VideoSegmenter,
+    load_variant,
+)
 from videomt_bench.models.encoders import check_weights
 from videomt_bench.runs.clips import open_split, training_clips
-from videomt_bench.runs.record import Metric, StageResult
+from videomt_bench.runs.record import STAGES, Metric, StageResult
 from videomt_bench.runs.spec import DatasetSpec, RunSpec, StageSettings
 from videomt_bench.runs.store import StageFolder, Store
 from videomt_bench.training.engine import TrainSettings, train
 
-STAGES = ("segmenter", "video", "evaluate", "cost")
 MAKERS = {"vipseg": make_vipseg, "vspw": make_vspw}
 """Layout -> what generates data in it; all others are that of YouTube-VIS."""
 
@@ -44,7 +49,10 @@ def check(spec: RunSpec, store: Store, names: Sequence[str] = STAGES) -> None:
     Raises:
         BenchError: the first thing that is wrong.
     """
-    load_variant(spec.variant)
+    variant = load_variant(spec.variant)
+    if variant.refiner is not None:
+        spec.refiner_training()
+    load_variant(spec.online.variant)
     check_weights(spec.encoder if needs_data(names) else replace(spec.encoder, weights=None))
     store.check_writable()
     if not needs_data(names):
@@ -99,8 +107,8 @@ def train_segmenter(spec: RunSpec, store: Store) -> StageResult:
 
 
 def train_video(spec: RunSpec, store: Store) -> StageResult:
-    """Clip-level training of the variant, from its segmenter; that of ``spec.trained``."""
-    spec = spec.trained
+    """Clip-level training of the variant, from its segmenter; that of ``spec.online``."""
+    spec = spec.online
     variant = load_variant(spec.variant)
     folder = store.stage(spec.run_id)
     if done := folder.done("video"):
@@ -118,6 +126,26 @@ def train_video(spec: RunSpec, store: Store) -> StageResult:
     settings = spec.recipe.video
     matching = spec.video_training(variant)
     return _train(spec, folder, "video", spec.run_id, settings, matching, build)
+
+
+def train_refiner(spec: RunSpec, store: Store) -> StageResult:
+    """Training of a refiner on the video stage of its online variant; that of ``spec.trained``."""
+    spec = spec.trained
+    settings = spec.refiner_training()
+    folder = store.stage(spec.run_id)
+    if done := folder.done("refine"):
+        return done
+    online = store.stage(spec.online.run_id)
+    if online.done("video") is None:
+        raise BenchError(f"run {spec.run_id} needs run {spec.online.run_id}, which is not trained")
+
+    def build() -> VideoSegmenter:
+        model = load_variant(spec.variant).build(spec.model())
+        load_online(model, online.model)
+        return OfflineVideo(model)
+
+    assert spec.recipe.refine is not None
+    return _train(spec, folder, "refine", spec.run_id, spec.recipe.refine, settings, build)
 
 
 def evaluate(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Metric]]:
@@ -190,8 +218,9 @@ def load_run(spec: RunSpec, store: Store) -> VideoSegmenter:
         BenchError: it is not trained, or its file does not fit.
     """
     folder = store.stage(spec.trained.run_id)
-    if folder.done("video") is None:
-        raise BenchError(f"run {spec.run_id} is not trained yet; run its video stage first")
+    last = "video" if spec.recipe.refine is None else "refine"
+    if folder.done(last) is None:
+        raise BenchError(f"run {spec.run_id} is not trained yet; run its {last} stage first")
     model = load_variant(spec.variant).build(spec.model())
     load_weights(model, folder.model)
     return model.to(spec.device).eval()
@@ -212,6 +241,11 @@ def load_segmenter(model: VideoSegmenter, file: Path) -> None:
     What the stage cannot know, the rest of the memory and the tracker, keeps its initialisation.
     """
     _load(model, read_weights(file), file, absent=("memory.", "tracker."))
+
+
+def load_online(model: VideoSegmenter, file: Path) -> None:
+    """Start an offline model from the result of its online variant's video stage."""
+    _load(model, read_weights(file), file, absent=("refiner.",))
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:

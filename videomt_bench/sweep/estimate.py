@@ -16,7 +16,7 @@ import torch
 from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, Variant, load_variant
 from videomt_bench.models.encoders import SMALL_ENCODERS, build_encoder
-from videomt_bench.runs.record import Record, StageResult
+from videomt_bench.runs.record import TRAINING, Record, StageResult
 from videomt_bench.runs.spec import RunSpec, StageSettings
 
 WIDTHS = {
@@ -140,8 +140,10 @@ def _key(spec: Mapping[str, Any], stage: str) -> tuple[str, ...] | None:
     """What decides the time of a stage, but for the number of iterations."""
     recipe, name = spec["recipe"], spec["variant"]
     settings: Any = recipe["test"] if stage == "evaluate" else spec.get("cost")
-    if stage in ("segmenter", "video"):
-        settings = recipe[stage]
+    if stage in TRAINING:
+        settings = recipe.get(stage)
+        if settings is None:
+            return None
         train = {k: v for k, v in settings["train"].items() if k not in NOT_TIMED}
         settings = [settings["frames"], settings["augmentation"], train, recipe["num_queries"]]
     if stage == "segmenter":
@@ -158,8 +160,7 @@ NOT_TIMED = ("iterations", "checkpoint_interval", "optim", "workers")
 
 
 def _training(spec: RunSpec, stage: str) -> StageSettings | None:
-    stages = {"segmenter": spec.recipe.segmenter, "video": spec.recipe.video}
-    return stages.get(stage)
+    return getattr(spec.recipe, stage) if stage in TRAINING else None
 
 
 def _stated(spec: RunSpec, stage: str) -> Need:
@@ -186,7 +187,7 @@ def _stated_training(spec: RunSpec, stage: str, training: StageSettings, variant
     settings = training.train
     pixels = training_pixels(spec, training)
     gmacs = _overhead(variant) * gmacs_per_frame(spec.encoder, pixels)
-    frozen = stage == "video" and "segmenter" in variant.frozen
+    frozen = stage == "refine" or (stage == "video" and "segmenter" in variant.frozen)
     passes = 1 if frozen else 3
     frames = settings.iterations * settings.batch * training.frames
     if spec.device == "cpu":

@@ -76,6 +76,8 @@ class TrainSettings:
     anew, its targets are matched by the segmenter's predictions for the share ``guided`` of the
     iterations, afterwards by its own.
 
+    The matching "whole_clip" learns a clip as one image, see ``whole_clip``.
+
     With a ``chunk`` clips are learned in chunks of this many frames, see ``truncation``.
     ``tracks`` is how a varying set of tracks learns where the matching is "new_instances", see
     ``daq_clips``; None: by the defaults.
@@ -115,10 +117,10 @@ class TrainSettings:
                 raise BenchError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.chunk is not None and self.chunk < 1:
             raise BenchError(f"chunk is {self.chunk}; it must be at least 1 frame, or None")
-        if self.chunk is not None and self.matching == "new_instances":
+        if self.chunk is not None and self.matching in ("new_instances", "whole_clip"):
             raise BenchError(
-                f"chunk is {self.chunk}, but tracks that begin and end learn from whole clips; with "
-                "the matching 'new_instances' the only valid chunk is None"
+                f"chunk is {self.chunk}; with the matching {self.matching!r} it must be None, as a "
+                "clip is learned as one"
             )
         if not 0 <= self.guided <= 1:
             raise BenchError(f"guided is {self.guided}; it must be a share from 0 to 1")

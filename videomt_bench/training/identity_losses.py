@@ -90,19 +90,20 @@ def prototype_loss(mask_features: Tensor, targets: Sequence[ClipTargets]) -> Ter
     return _mean_over_objects(items, mask_features)
 
 
-def reference_loss(reference: Tensor, queries: Sequence[Tensor]) -> Terms:
+def reference_loss(reference: Tensor, queries: Sequence[Tensor], from_first: bool = False) -> Terms:
     """What a tracker looks for in a frame, against that in the frames before and after.
 
-    References begin with the second frame. In each frame from the third on, the reference of a slot
-    that holds an object is nearer to the slot's in the previous frame, and in the next one, than to
-    those of all other slots there.
+    References begin with the second frame, or ``from_first``. In each frame after that one, the
+    reference of a slot that holds an object is nearer to the slot's in the previous frame, and in
+    the next one, than to those of all other slots there.
 
     Args:
-        reference: (B, T, Q, D); the first frame is not looked at.
+        reference: (B, T, Q, D).
         queries: long (N, T) of each clip, the slot of an object in a frame, -1 for none.
+        from_first: whether the first frame's is one of them (DVIS++); without, it is not looked at.
     """
-    length = reference.shape[1]
-    pairs = [(t, s) for t in range(2, length) for s in (t - 1, t + 1) if s < length]
+    length, first = reference.shape[1], 0 if from_first else 1
+    pairs = [(t, s) for t in range(first + 1, length) for s in (t - 1, t + 1) if s < length]
     if not pairs:
         nothing = unlearned(reference)
         return nothing, nothing

@@ -32,7 +32,13 @@ from videomt_bench.training.layers import (
     sample_points,
 )
 from videomt_bench.training.matching import everywhere, match, match_guided
+from videomt_bench.training.tracklet_loss import tracklet_loss
 from videomt_bench.training.truncation import Carried
+from videomt_bench.training.whole_clip import (
+    as_one_image,
+    settings_of_one_image,
+    targets_of_one_image,
+)
 
 Totals = Mapping[Matching, float]
 """Targets of a whole batch, by matching, over the number of micro-batches that share it."""
@@ -87,6 +93,9 @@ def clip_losses(
         points: where random points come from.
         carried: what the chunk before knows of the objects; it is brought up to date.
     """
+    if matching == "whole_clip":
+        settings = settings_of_one_image(settings, output.class_logits.shape[1])
+        output, targets = as_one_image(output), targets_of_one_image(targets)
     held = [] if carried is None else carried.queries
     with torch.autocast(output.mask_logits.device.type, enabled=False):
         layers = LayerPredictions.of(output, settings.last_intermediate)
@@ -171,7 +180,8 @@ def _identity_losses(
         layers = LayerPredictions.stack([source])
         queries = match(layers, everywhere(targets), "per_frame", settings, points)
     final = [query[-1] for query in queries]
-    losses = _terms("identity", weights, identity, lambda: identity_loss(identity, targets, final))
+    loss = tracklet_loss if settings.tracklets else identity_loss
+    losses = _terms("identity", weights, identity, partial(loss, identity, targets, final))
     if features is not None and features.requires_grad:
         weights = settings.prototype_weight, settings.prototype_cosine_weight
         terms = partial(prototype_loss, features, targets)
@@ -186,7 +196,8 @@ def _reference_losses(
     if reference is None or not reference.requires_grad:
         return {}
     weights = settings.reference_weight, settings.reference_cosine_weight
-    terms = partial(reference_loss, reference, [query[-1] for query in queries])
+    slots = [query[-1] for query in queries]
+    terms = partial(reference_loss, reference, slots, settings.first_reference)
     return _terms("reference", weights, reference, terms)
 
 

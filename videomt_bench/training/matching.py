@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -47,10 +48,10 @@ def match(
     """For each clip the query (L, N, T) of every object and frame, -1 where there is none.
 
     ``held`` are the queries (L, M) that the first M objects of each clip keep from frames before;
-    first-appearance matching alone has them.
+    first-appearance matching alone has them. A whole clip is matched as its one frame.
     """
-    if matching not in ("first_appearance", "per_frame"):
-        raise unknown("matching", matching, ("first_appearance", "per_frame"))
+    if matching not in get_args(Matching):
+        raise unknown("matching", matching, get_args(Matching))
     first = matching == "first_appearance"
     old = [queries.shape[1] for queries in held] if first and held else [0] * len(targets)
     columns = [
