@@ -11,8 +11,8 @@ caption = (
     "side of 480, all others at 448; cost is measured at 448×800 for all."
 )
 published = "trackers"
-planned_variants = ["eomt_dvis_daq"]
-variants = ["step1_eomt_segmenter", "eomt_dvis_plus", *planned_variants, "step6_videomt"]
+
+variants = ["step1_eomt_segmenter", "eomt_dvis_plus", "eomt_dvis_daq", "step6_videomt"]
 encoders = [dict(name="vit_large_patch14_reg4_dinov2", image_size=640, weights="timm")]
 _dvis_plus = dict(
     tracklets=True,

@@ -6,10 +6,9 @@ title = "Video panoptic segmentation"
 caption = "VIPSeg, ViT-L. All systems are tested at a short side of 720."
 published = "vps"
 others = True
-planned_variants = ["dvis_daq"]
 variants = [
     "dvis_plus",
-    *planned_variants,
+    "dvis_daq",
     "step0_cavis",
     "step6_videomt",
     "step6_videomt_normalized",

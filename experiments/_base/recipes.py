@@ -68,6 +68,14 @@ _ctvis_instances = dict(
     train=dict(iterations=16000, optim=dict(lr=5e-5, milestones=[0.375, 0.75])),
 )
 
+_no_disappearance = dict(score=0.01, disappearance=False)
+_dense_tracks = dict(video=dict(train=dict(tracks=_no_disappearance)))
+_ovis_tracks = dict(
+    video=dict(train=dict(iterations=160000, tracks=dict(score=0.1))),
+    selection=dict(score=0.1, confirmed=0.01),
+)
+_daq_vipseg = dict(iterations=90000, optim=dict(milestones=[66 / 90]), tracks=_no_disappearance)
+
 _window = dict(include_last=False, ordered=False)
 _everywhere = dict(present_everywhere=True)
 
@@ -215,17 +223,37 @@ recipes = dict(
     dvis_daq=dict(
         about="DVIS-DAQ with ViT-L; OVIS tested at 544, as in the paper of VidEoMT",
         like="dvis_plus",
-        recipe=dict(test=dict(top_k=20), video=dict(train=_no_reference)),
+        recipe=dict(
+            test=dict(top_k=20),
+            video=dict(
+                train=dict(
+                    tracks=dict(short_iterations=10000, short_frames=2, score=0.02),
+                    **_no_reference,
+                )
+            ),
+        ),
         datasets=_each(
             _youtube,
             _iterations(160000),
-            ovis=dict(**_iterations(160000), test=dict(short_side=544)),
-            vipseg=dict(video=dict(train=dict(iterations=90000, optim=dict(milestones=[66 / 90])))),
+            ovis=dict(**_ovis_tracks, test=dict(short_side=544)),
+            vipseg=dict(video=dict(train=_daq_vipseg)),
+            vspw=_dense_tracks,
         ),
     ),
     dvis_daq_480=dict(
         about="DVIS-DAQ with OVIS tested at 480, as its public configuration",
         like="dvis_daq",
         datasets=dict(ovis=dict(test=dict(short_side=480))),
+    ),
+    dvis_daq_public_code=dict(
+        about="DVIS-DAQ with the defects of its public training code",
+        like="dvis_daq_480",
+        recipe=dict(
+            video=dict(
+                train=dict(tracks=dict(early_cut=True, shared_gone=True)),
+                **_window,
+            )
+        ),
+        datasets=_each(_dense, _stages(**_everywhere)),
     ),
 )

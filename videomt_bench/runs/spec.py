@@ -12,7 +12,14 @@ from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings
-from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
+from videomt_bench.models import (
+    DecoderSizes,
+    EncoderSpec,
+    ModelSpec,
+    TrackSelection,
+    Variant,
+    load_variant,
+)
 from videomt_bench.runs.config import build, digest, to_text
 from videomt_bench.runs.record import stage_names
 from videomt_bench.runs.weights import WeightsFile
@@ -128,6 +135,8 @@ class Recipe:
     test: InferenceSettings = field(default_factory=InferenceSettings)
     decoder: DecoderSizes | None = None
     """Sizes of decoders and trackers; None: by the encoder."""
+    selection: TrackSelection | None = None
+    """When a tracker of a varying set of tracks takes a query for an object; None: the defaults."""
     refine: StageSettings | None = None
     """The stage in which the refiner of an offline variant learns; other variants have none."""
     segmenter_weights: WeightsFile | None = None
@@ -257,7 +266,9 @@ class RunSpec:
         recipe, encoder = self.recipe, self.encoder
         if self.files():
             encoder = replace(encoder, weights=None)
-        return ModelSpec(encoder, self.dataset.num_classes, recipe.num_queries, recipe.decoder)
+        selection = recipe.selection or TrackSelection()
+        sizes = self.dataset.num_classes, recipe.num_queries, recipe.decoder
+        return ModelSpec(encoder, *sizes, selection)
 
     def files(self) -> list[WeightsFile]:
         """The files of weights that the run starts from, beside those of its encoder."""
