@@ -25,7 +25,13 @@ from videomt_bench.data.layouts import open_dataset
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation import tasks
 from videomt_bench.evaluation.stream import InferenceSettings
-from videomt_bench.models import EncoderSpec, ModelSpec, VideoSegmenter, load_variant
+from videomt_bench.models import (
+    EncoderSpec,
+    ModelSpec,
+    TrackSelection,
+    VideoSegmenter,
+    load_variant,
+)
 from videomt_bench.report.table import build_tables
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.stages import read_weights
@@ -200,6 +206,7 @@ def test_a_file_is_tested_as_by_its_authors(
         ("dvis_plus", "vit_large_patch14_dinov2", "ovis", 480, 20),
         ("dvis_daq", "vit_large_patch14_dinov2", "ytvis_2019", 480, 20),
         ("dvis_daq", "vit_large_patch14_dinov2", "ovis", 480, 20),
+        ("dvis_daq_offline", "vit_large_patch14_dinov2", "ovis", 480, 20),
     ],
 )
 def test_each_system_has_its_own_protocol(
@@ -212,8 +219,11 @@ def test_each_system_has_its_own_protocol(
     told = replace(own, variant=variant, encoder=encoder)
     monkeypatch.setattr(evaluation, "inspect_weights", lambda path: told)
     monkeypatch.setattr(evaluation, "load_variant", lambda name: None)
-    test = published_run(file, dataset).recipe.test
-    assert (test.short_side, test.top_k) == (side, kept)
+    recipe = published_run(file, dataset).recipe
+    assert (recipe.test.short_side, recipe.test.top_k) == (side, kept)
+    assert (recipe.selection is not None) == (variant.startswith("dvis_daq") and dataset == "ovis")
+    if variant == "dvis_daq_offline":
+        assert recipe.selection == TrackSelection(score=0.05, confirmed=0.01)
 
 
 def test_another_recipe_takes_the_place_of_the_own_protocol(folder: Path) -> None:
@@ -391,24 +401,30 @@ def test_a_segmenter_that_is_not_there_is_one_sentence() -> None:
         load_experiment("scale", {"recipe.segmenter_weights.file": "nowhere.pth"})
 
 
-@pytest.mark.parametrize("variant", ["step0_cavis", "dvis_plus"])
+@pytest.mark.parametrize(
+    ("variant", "family", "recipe"),
+    [
+        ("step0_cavis", "cavis", "cavis"),
+        ("dvis_plus", "dvis_plus", "dvis_plus"),
+        ("dvis_plus_offline", "dvis_plus_offline", "dvis_plus"),
+    ],
+)
 def test_a_decoupled_system_by_the_recipe_that_is_named(
-    variant: str, folder: Path, tmp_path: Path
+    variant: str, family: str, recipe: str, folder: Path, tmp_path: Path
 ) -> None:
     """Of an encoder that nobody publishes, so no protocol is known and one has to be named."""
     torch.manual_seed(0)
     sizes = ModelSpec(EncoderSpec("vit_small_patch14_dinov2", image_size=592), 25, 20)
     model = load_variant(variant).build(sizes)
     torch.save(model.state_dict(), tmp_path / "ours.pth")
-    family = {"step0_cavis": "cavis", "dvis_plus": "dvis_plus"}[variant]
     file = tmp_path / "published.pth"
     convert_weights(tmp_path / "ours.pth", family, file)
     with pytest.raises(BenchError, match=r"name a recipe with --recipe"):
         published_run(file, "ovis")
-    spec = published_run(file, "ovis", recipe=family)
+    spec = published_run(file, "ovis", recipe=recipe)
     assert (spec.variant, spec.recipe.num_queries, spec.recipe.refine) == (variant, 20, None)
     place = ("--dataset", "ovis", "--root", folder / "tested", "--results", tmp_path / "results")
-    record = call("evaluate", "--weights", file, "--recipe", family, *place)
+    record = call("evaluate", "--weights", file, "--recipe", recipe, *place)
     assert record["state"] == "completed"
     assert record["stages"]["evaluate"]["detail"]["weights"]["family"] == family
     assert record["metrics"]["AP"]["n"] == 2

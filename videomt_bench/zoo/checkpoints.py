@@ -6,6 +6,7 @@ What a source does not say is empty there.
 from __future__ import annotations
 
 import csv
+from ast import literal_eval
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -44,7 +45,7 @@ class Checkpoint:
     recipe: str
     """Its public configuration, as a recipe."""
     test: str
-    """``key=value`` of its test protocol that the recipe does not say."""
+    """``key=value`` of its test protocol that the recipe does not say; dotted: of its model."""
     expected: str
     """``metric value; metric value``, in percent, as printed."""
     source: str
@@ -87,9 +88,13 @@ class Checkpoint:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What its test protocol has otherwise than the recipe."""
-        pairs = [part.partition("=") for part in self.test.split()]
-        return {key: int(value) for key, _, value in pairs}
+        """What the recipe has otherwise for its test protocol, as a nested table."""
+        changes: dict[str, Any] = {}
+        for part in self.test.split():
+            key, _, value = part.partition("=")
+            table, _, name = key.rpartition(".")
+            changes.setdefault(table or "test", {})[name] = literal_eval(value)
+        return changes
 
 
 @cache

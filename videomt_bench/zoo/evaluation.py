@@ -112,5 +112,5 @@ def _recipe(name: str | None, layout: str, published: Checkpoint | None) -> Reci
     """A recipe by name, or that of a checkpoint with what its own test protocol has otherwise."""
     if name is not None or published is None:
         return build(Recipe, named_recipe(str(name), layout), str(name))
-    own = merged(named_recipe(published.recipe, layout), {"test": published.changes})
+    own = merged(named_recipe(published.recipe, layout), published.changes)
     return build(Recipe, own, published.recipe)

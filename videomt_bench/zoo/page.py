@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from videomt_bench.evaluation.stream import InferenceSettings
+from videomt_bench.models import TrackSelection
 from videomt_bench.runs.config import build, merged
 from videomt_bench.sweep.named import dataset_names, named_recipe
 from videomt_bench.zoo.checkpoints import Checkpoint, load_checkpoints
@@ -16,6 +17,8 @@ FOLDER = "weights"
 EXPERIMENTS = {"vipseg": "vps", "vspw": "vss"}
 """The experiment with the models of a data set; all others are of ``vis``."""
 SMALLER = ("vit_small", "vit_base")
+TRACKS = "dvis_daq"
+"""Its trackers begin a track where a score is high enough."""
 DINOV3 = "dinov3"
 QUERIES = "200"
 """Of the experiments."""
@@ -102,21 +105,24 @@ def protocol(checkpoint: Checkpoint) -> str:
     """How a model is tested, in words."""
     if not checkpoint.recipe:
         return ""
-    test = _test(checkpoint.recipe, checkpoint.dataset)
-    settings = build(InferenceSettings, merged(test, checkpoint.changes), checkpoint.name)
+    recipe = merged(_recipe_of(checkpoint.recipe, checkpoint.dataset), checkpoint.changes)
+    settings = build(InferenceSettings, recipe["test"], checkpoint.name)
     words = [f"short side {settings.short_side}"]
     if checkpoint.dataset not in EXPERIMENTS:
         words.append(f"top {settings.top_k}")
     if checkpoint.dataset == "vipseg":
         classes, overlap = settings.class_threshold, settings.overlap_threshold
         words.append(f"class {classes}, overlap {overlap}, mask {settings.mask_threshold}")
+    if checkpoint.variant.startswith(TRACKS):
+        selection = build(TrackSelection, recipe.get("selection", {}), checkpoint.name)
+        words.append(f"tracks above {selection.score}")
     words += [f"window {settings.window}", settings.precision]
     return ", ".join(words)
 
 
 @cache
-def _test(recipe: str, dataset: str) -> dict[str, Any]:
-    return dict(named_recipe(recipe, dataset)["test"])
+def _recipe_of(name: str, dataset: str) -> dict[str, Any]:
+    return named_recipe(name, dataset)
 
 
 def _options(checkpoint: Checkpoint, dataset: str) -> str:
