@@ -105,7 +105,7 @@ class DaqTracker(Tracker):
         self.limits = limits
         self.shortest = limits.shortest
         self.count = sizes.num_queries
-        self.counted = sizes.num_queries // COUNTED
+        self.counted = max(1, sizes.num_queries // COUNTED)
         self.unused_heads = unused_heads
         same = sizes.dim == dim
         self.query_projection = nn.Identity() if same else nn.Linear(sizes.dim, dim)
