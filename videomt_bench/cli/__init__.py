@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from videomt_bench import __version__
-from videomt_bench.cli import data, diagnose, predict, report, run, score, sweep, variants
+from videomt_bench.cli import data, diagnose, predict, report, run, score, sweep, variants, weights
 from videomt_bench.cli.common import err, fail
 from videomt_bench.errors import BenchError
 
@@ -36,6 +36,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(report.app, name="report")
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def predict(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Or a file of weights, with --variant, --encoder and --classes.",
+            help="Or a file of weights, with --classes; of ours also --variant and --encoder.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -266,7 +266,7 @@ def _one_of(given: dict[str, object]) -> str:
     if len(chosen) != 1:
         raise BenchError(
             f"{' and '.join(chosen) or 'no model'} given; name one model, by --run, by "
-            "--experiment and --variant, or by --weights, --variant, --encoder and --classes"
+            "--experiment and --variant, or by --weights and --classes"
         )
     return chosen[0]
 
@@ -357,11 +357,16 @@ def _from_weights(
     from videomt_bench.evaluation.stream import InferenceSettings
     from videomt_bench.models import EncoderSpec, ModelSpec
     from videomt_bench.predict.classes import named_classes
-    from videomt_bench.predict.predictor import from_weights
+    from videomt_bench.predict.predictor import from_published, from_weights
+    from videomt_bench.sweep.named import dataset_names
 
     queries, grid, patch = sizes
-    found = named_classes(_needed("--classes", classes, "--weights"), task)
-    vit = EncoderSpec(_needed("--encoder", encoder, "--weights"), grid, patch)
+    named = _needed("--classes", classes, "--weights")
+    found = named_classes(named, task)
+    if encoder is None:
+        dataset = named if named in dataset_names() else None
+        return from_published(weights, variant, found, dataset, device or "cpu")
+    vit = EncoderSpec(encoder, grid, patch)
     spec = ModelSpec(vit, len(found.categories), queries)
     name = _needed("--variant", variant, "--weights")
     return from_weights(name, spec, weights, found, InferenceSettings(), device or "cpu")

@@ -20,6 +20,7 @@ from videomt_bench.cli.common import (
     parse_size,
     plain,
 )
+from videomt_bench.cli.published import from_segmenter, needed, published, testing, weights_line
 from videomt_bench.cli.sweep import experiment_of, state_table
 
 if TYPE_CHECKING:
@@ -37,6 +38,21 @@ EncoderName = Annotated[
 RecipeName = Annotated[
     str | None, typer.Option(help="A recipe of docs/recipes.md in the place of the experiment's.")
 ]
+PublishedRecipe = Annotated[
+    str | None,
+    typer.Option(help="A recipe of docs/recipes.md, in the place of the usual one."),
+]
+SegmenterWeights = Annotated[
+    Path | None,
+    typer.Option(help="A published segmenter's file, in the place of the segmenter stage."),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A part that the segmenter's weights may lack or have otherwise, which starts anew: "
+        "class_head, queries, memory, tracker."
+    ),
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="The folder that has ytvis_2019/, coco/ and so on in it.")
 ]
@@ -51,34 +67,60 @@ def train(
     encoder: EncoderName = None,
     recipe: RecipeName = None,
     root: DataRoot = None,
+    segmenter_weights: SegmenterWeights = None,
+    allow: Allow = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one run of an experiment: its segmenter, if need be, then the video stage."""
+    """Train one run of an experiment: its segmenter, if need be, the video stage, the refiner."""
     spec = _one_run(experiment, variant, seed, dataset, encoder, recipe, root, settings)
-    _finish(_execute(spec, results, ("segmenter", "video")), as_json)
+    if segmenter_weights is not None:
+        spec = from_segmenter(spec, segmenter_weights, allow or [])
+    _finish(_execute(spec, results, ("segmenter", "video", "refine")), as_json)
 
 
 def evaluate(
-    experiment: ExperimentName,
-    variant: VariantName,
+    experiment: Annotated[
+        str | None,
+        typer.Argument(help="Name of an experiment, or its file. Not needed with --weights."),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Which of its variants. A file of weights mostly says it.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of published weights (docs/model-zoo.md), in the place of a trained run; "
+            "with --dataset, tested as its authors do."
+        ),
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     seed: int = 0,
     dataset: DatasetName = None,
     encoder: EncoderName = None,
-    recipe: RecipeName = None,
+    recipe: PublishedRecipe = None,
     root: DataRoot = None,
+    segmenter_weights: SegmenterWeights = None,
+    allow: Allow = None,
     submission: Annotated[
         Path | None, typer.Option(help="Also write a checked zip for an evaluation server.")
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the test split with a trained run and score it, if its truth is there."""
+    """Predict the test split with a trained run, or with published weights, and score it, if its
+    truth is there."""
     from videomt_bench.runs import stages
     from videomt_bench.runs.store import Store
 
-    spec = _one_run(experiment, variant, seed, dataset, encoder, recipe, root, settings)
+    if experiment is not None:
+        name = needed("--variant", variant, "an experiment")
+        spec = _one_run(experiment, name, seed, dataset, encoder, recipe, root, settings)
+        if segmenter_weights is not None:
+            spec = from_segmenter(spec, segmenter_weights, allow or [])
+        spec = spec if weights is None else testing(spec, weights)
+    else:
+        spec = published(weights, dataset, variant, encoder, recipe, root, settings)
     record = _execute(spec, results, ("evaluate",))
     if submission is not None and "evaluate" in record.stages:
         stages.submission(spec, Store(results), submission)
@@ -214,13 +256,16 @@ def _execute(spec: RunSpec, results: Path, names: tuple[str, ...]) -> Record:
 
     stages.check(spec, Store(results))
     with View(err).bar(f"data {spec.dataset.name}") as report:
-        stages.prepare_data(spec.dataset, report)
+        stages.prepare_data(spec.dataset, report, tested_alone=spec.weights is not None)
     with View(err).bar(spec.run_id) as report:
         return execute(spec, results, names, report)
 
 
 def _finish(record: Record, as_json: bool) -> None:
     out.print(state_table([record]))
+    for result in record.stages.values():
+        if "weights" in result.detail:
+            out.print(f"  {plain(weights_line(result.detail['weights']))}", highlight=False)
     emit(record.to_json(), as_json)
     if record.state == "failed":
         fail(record.reason or "the run failed")

@@ -44,7 +44,10 @@ def predict_videos(
     done = 0
     for group in video_batches(videos, settings.batch):
         outputs = run_videos(model, group, frames_root, settings)
-        best = [top_k(logits, settings.top_k) for logits in outputs.class_logits]
+        best = [
+            top_k(logits, settings.top_k, outputs.online_of(b))
+            for b, logits in enumerate(outputs.class_logits)
+        ]
         tubes = _tubes(outputs, best, (group[0].height, group[0].width))
         for video, pairs, tube in zip(group, best, tubes, strict=True):
             for score, label, query in zip(

@@ -47,7 +47,8 @@ def panoptic_video(
         size: height and width of the result.
         settings: thresholds.
     """
-    kept = confident_queries(outputs.class_logits[0], settings.class_threshold)
+    threshold = settings.class_threshold
+    kept = confident_queries(outputs.class_logits[0], threshold, outputs.online_of())
     count = len(kept.queries)
     if not count:
         empty = np.zeros(size, np.uint16)

@@ -18,7 +18,9 @@ def semantic_video(outputs: VideoOutputs, size: tuple[int, int]) -> Iterator[np.
         outputs: of one video.
         size: height and width of the result.
     """
-    logits = outputs.class_logits[0]
+    logits, online = outputs.class_logits[0], outputs.online_of()
     for (frame,) in outputs.masks([torch.arange(len(logits))]):
         masks = resize_probabilities(frame[None], outputs.padded, outputs.inner, size)[0]
-        yield class_map(masks, logits.to(masks.device)).cpu().numpy().astype(np.uint8)
+        told = None if online is None else online.to(masks.device)
+        classes = class_map(masks, logits.to(masks.device), told)
+        yield classes.cpu().numpy().astype(np.uint8)

@@ -4,6 +4,9 @@ What a task keeps of a video depends on its mean class logits, which are known o
 what masks are made of is held until then, up to a budget; that of later frames is dropped and
 computed again from the state that the stream had there, and every number is the one of holding it
 all. Where nothing else needs masks, only those of the queries that a task keeps are ever made.
+
+A model with a refiner keeps its tracks, a vector per query and frame, until the end of the video,
+and is refined there; what grows with the video is no larger than that.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from videomt_bench.data.augment import test_size
 from videomt_bench.data.clips import load_video_frames, normalize
 from videomt_bench.data.frames import FrameFiles
 from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.tracks import Logits, Means, masks_of, means
 from videomt_bench.models import ClipOutput, DefersMasks, VideoSegmenter, VideoState
 from videomt_bench.models.compiling import CompiledVideo
 from videomt_bench.models.looking_ahead import LookingAhead
+from videomt_bench.models.refiner import Refined, TemporalRefiner
 
 Files = TypeVar("Files", bound=FrameFiles)
 
@@ -66,23 +71,37 @@ Masks = Callable[[Sequence[Tensor]], Iterator[list[Tensor]]]
 class VideoOutputs:
     """What a task sees of B videos of one shape."""
 
-    class_logits: Tensor
-    """(B, Q, C+1), the mean over the frames, on the CPU."""
+    class_logits: Logits
+    """(B, Q, C+1), the mean over the frames, on the CPU. Where tracks begin and end, Q are those of
+    a video, which may be none, and the mean is over the frames of each."""
     masks: Masks
     """The queries (K,) to keep of each video -> frame after frame, for each video their mask
     logits (K, h, w) in float32, on the device of the model. They can be read once."""
     padded: tuple[int, int]
     inner: tuple[int, int]
     """Input height and width with and without padding."""
+    online: Logits | None = None
+    """What a refiner was given (B, Q, C+1), as ``class_logits`` without it. A class has the larger
+    of its two probabilities (DVIS)."""
+
+    def online_of(self, video: int = 0) -> Tensor | None:
+        """``online`` (Q, C+1) of one video."""
+        return None if self.online is None else self.online[video]
 
 
 def prepared(model: VideoSegmenter, settings: InferenceSettings) -> VideoSegmenter:
     """The model in evaluation mode, looking ahead and compiled as the settings say.
 
     Raises:
-        BenchError: a look-ahead or a compile mode that there is not.
+        BenchError: a look-ahead or a compile mode that there is not, or both passes backwards and a
+            refiner.
     """
     if settings.look_ahead != 0:
+        if model.refiner is not None:
+            raise BenchError(
+                f"look_ahead is {settings.look_ahead}; with a refiner, which sees the whole video, "
+                "it must be 0"
+            )
         model = LookingAhead(model, settings.look_ahead)
         if settings.compile is not None:
             raise BenchError("a model that looks ahead is not compiled; use compile=None")
@@ -113,28 +132,28 @@ def run_videos(
     """
     inner = network_size(videos[0], settings)
     length = len(videos[0].file_names)
-    stream = _Stream(model, videos, root, settings, inner)
+    kind = _Stream if model.refiner is None else _Refining
+    stream = kind(model, videos, root, settings, inner)
     budget = settings.buffer_mib * 2**20
-    total: Tensor | None = None
+    mean = means(model)
     state: VideoState | None = None
     held: list[_Held] = []
     dropped: tuple[int, VideoState | None] | None = None
     for start in range(0, length, stream.step):
         output, following = stream.window(start, state)
-        logits = output.class_logits.float().sum(1)
-        total = logits if total is None else total + logits
-        kept = _Held.of(output)
+        mean.add(output, start)
+        kept = stream.hold(output)
         budget -= kept.nbytes
         if dropped is None and budget < 0:
             dropped = start, state
         if dropped is None:
             held.append(kept)
         state = following
-    assert total is not None
     divisor = settings.divisor
     padded = (inner[0] + -inner[0] % divisor, inner[1] + -inner[1] % divisor)
-    masks = partial(stream.masks, held, dropped)
-    return VideoOutputs((total / length).cpu(), masks, padded, inner)
+    masks = partial(stream.masks, held, dropped, mean)
+    classes, online = stream.classes(mean.logits(length))
+    return VideoOutputs(classes, masks, padded, inner, online)
 
 
 def network_size(video: FrameFiles, settings: InferenceSettings) -> tuple[int, int]:
@@ -152,17 +171,15 @@ def pad_to_multiple(frames: Tensor, divisor: int) -> Tensor:
 
 @dataclass
 class _Held:
-    """What the masks of a window are made of: logits, or embeddings and pixels."""
+    """What the masks of a window are made of: logits, or embeddings and pixels.
+
+    Of a window to be refined it is the mask features alone, as pixels.
+    """
 
     logits: Tensor
     embeddings: Tensor | None = None
     pixels: Tensor | None = None
-
-    @staticmethod
-    def of(output: ClipOutput) -> _Held:
-        if output.pixels is None:
-            return _Held(output.mask_logits)
-        return _Held(output.mask_logits, output.embeddings, output.pixels)
+    tracks: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -188,27 +205,44 @@ class _Stream:
         with self._autocast():
             return self.model(frames, state, masks=not self.model.defers_masks)
 
+    def hold(self, output: ClipOutput) -> _Held:
+        """What of a window is needed for its masks."""
+        if output.pixels is None:
+            return _Held(output.mask_logits, tracks=output.tracks)
+        return _Held(output.mask_logits, output.embeddings, output.pixels)
+
+    def classes(self, mean: Logits) -> tuple[Logits, Logits | None]:
+        """Class logits of the videos, from their mean over the frames, and those of the stream."""
+        return mean, None
+
     @torch.no_grad()
     def masks(
         self,
         held: list[_Held],
         dropped: tuple[int, VideoState | None] | None,
+        mean: Means,
         queries: Sequence[Tensor],
     ) -> Iterator[list[Tensor]]:
         """Frame after frame: from what was held, then from what is computed again from a state."""
-        chosen = [q.to(self.device) for q in queries]
+        chosen = mean.wanted([q.to(self.device) for q in queries])
+        start = 0
         while held:
-            yield from self._frames(held.pop(0), chosen)
+            yield from self._frames(held.pop(0), chosen, start)
+            start += self.step
         if dropped is None:
             return
         first, state = dropped
         for start in range(first, len(self.videos[0].file_names), self.step):
             output, state = self.window(start, state)
-            yield from self._frames(_Held.of(output), chosen)
+            yield from self._frames(self.hold(output), chosen, start)
 
-    def _frames(self, held: _Held, queries: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    def _frames(self, held: _Held, queries: Sequence[Tensor], start: int) -> Iterator[list[Tensor]]:
+        """The masks of the window that starts at a frame."""
         for t in range(held.logits.shape[1]):
-            if held.embeddings is None or held.pixels is None or not any(map(len, queries)):
+            if held.tracks is not None:
+                here = zip(held.logits[:, t], held.tracks[:, t], queries, strict=True)
+                masks = [masks_of(*video) for video in here]
+            elif held.embeddings is None or held.pixels is None or not any(map(len, queries)):
                 masks = [held.logits[b, t, kept] for b, kept in enumerate(queries)]
             else:
                 masks = self._made(held.embeddings[:, t], held.pixels[:, t], queries)
@@ -216,12 +250,16 @@ class _Stream:
 
     def _made(self, embeddings: Tensor, pixels: Tensor, queries: Sequence[Tensor]) -> list[Tensor]:
         """The masks of some queries of each video in one frame; all videos in one batch."""
-        assert isinstance(self.model.segmenter, DefersMasks)
         chosen = pad_sequence(list(queries), batch_first=True)
         embeddings = embeddings.gather(1, chosen[..., None].expand(-1, -1, embeddings.shape[2]))
         with self._autocast():
-            masks = self.model.segmenter.masks(embeddings, pixels)
+            masks = self._maker.masks(embeddings, pixels)
         return [x[: len(kept)] for x, kept in zip(masks, queries, strict=True)]
+
+    @property
+    def _maker(self) -> DefersMasks | TemporalRefiner:
+        assert isinstance(self.model.segmenter, DefersMasks)
+        return self.model.segmenter
 
     @property
     def step(self) -> int:
@@ -238,3 +276,36 @@ class _Stream:
     def _autocast(self) -> torch.autocast:
         dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.settings.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+@dataclass
+class _Refining(_Stream):
+    """A stream whose tracks are refined at its end; its masks are those of the refiner."""
+
+    tracks: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    refined: Refined | None = None
+
+    def hold(self, output: ClipOutput) -> _Held:
+        if self.refined is None:
+            with self._autocast():
+                self.tracks.append(self.model.tracker.to_refine(output))
+        return _Held(output.mask_logits[:, :, :0], pixels=output.mask_features)
+
+    def classes(self, mean: Logits) -> tuple[Logits, Logits | None]:
+        tracks, memory = (torch.cat(parts, 1) for parts in zip(*self.tracks, strict=True))
+        self.tracks.clear()
+        with self._autocast():
+            self.refined = self._maker(tracks, memory)[-1]
+        return self.refined.class_logits.float().cpu(), mean
+
+    def _frames(self, held: _Held, queries: Sequence[Tensor], start: int) -> Iterator[list[Tensor]]:
+        assert self.refined is not None
+        assert held.pixels is not None
+        for t in range(held.pixels.shape[1]):
+            embeddings = self.refined.mask_embeddings[:, start + t]
+            yield [x.float() for x in self._made(embeddings, held.pixels[:, t], queries)]
+
+    @property
+    def _maker(self) -> TemporalRefiner:
+        assert self.model.refiner is not None
+        return self.model.refiner

@@ -15,6 +15,9 @@ from videomt_bench.models.contracts import (
     Tracker,
     VideoState,
 )
+from videomt_bench.models.daq import DaqTracker
+from videomt_bench.models.daq_tracks import TrackLimits
+from videomt_bench.models.dvis import DvisPlusTracker, DvisTracker
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
 from videomt_bench.models.gallery import load_variant, load_variants, variant_names
@@ -26,9 +29,17 @@ from videomt_bench.models.memories import (
     QueryPropagation,
     RecurrentMemory,
 )
+from videomt_bench.models.offline import OfflineVideo
+from videomt_bench.models.refiner import TemporalRefiner
 from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
-from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
+from videomt_bench.models.variant import (
+    DecoderSizes,
+    ModelSpec,
+    SlotSizes,
+    TrackSelection,
+    Variant,
+)
 from videomt_bench.models.video import VideoSegmenter
 
 __all__ = [
@@ -36,8 +47,11 @@ __all__ = [
     "ClipOutput",
     "ClipPrediction",
     "Cost",
+    "DaqTracker",
     "DecoderSizes",
     "DefersMasks",
+    "DvisPlusTracker",
+    "DvisTracker",
     "EmbeddingMatching",
     "EncoderSpec",
     "EoMT",
@@ -48,6 +62,7 @@ __all__ = [
     "LearnedQueries",
     "Mask2Former",
     "ModelSpec",
+    "OfflineVideo",
     "Prediction",
     "QueryFusion",
     "QueryIndex",
@@ -56,8 +71,11 @@ __all__ = [
     "RecurrentMemory",
     "SlotSizes",
     "State",
+    "TemporalRefiner",
+    "TrackLimits",
     "TrackQueries",
     "TrackRules",
+    "TrackSelection",
     "TrackSlots",
     "Tracker",
     "Variant",

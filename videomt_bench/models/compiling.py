@@ -44,7 +44,7 @@ class CompiledVideo(VideoSegmenter):
     def __init__(self, model: VideoSegmenter, mode: str) -> None:
         if mode not in COMPILE_MODES:
             raise unknown("compile mode", mode, COMPILE_MODES)
-        super().__init__(model.segmenter, model.memory, model.tracker)
+        super().__init__(model.segmenter, model.memory, model.tracker, model.refiner)
         self.mode = mode
         self._encode = torch.compile(super().encode, mode=mode, dynamic=False)
         self._advance = torch.compile(super().advance, mode=mode, dynamic=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models.heads import MLP
+from videomt_bench.models.heads import MLP, c2_xavier
 
 ContextFilter = Literal["depthwise", "dense", "sum"]
 """How mask features are averaged over their surroundings.
@@ -87,10 +87,7 @@ class ReIDHead(MLP):
 
     def __init__(self, in_dim: int, dim: int) -> None:
         super().__init__(in_dim, dim, dim, 3)
-        for layer in self.layers:
-            assert isinstance(layer, nn.Linear)
-            nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
+        c2_xavier(self)
 
 
 class Appearance(nn.Module):

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from videomt_bench.errors import BenchError
+
 State = Any
 """What lasts between frames: tensors in any nesting of tuples, lists and dicts."""
 
@@ -62,6 +64,13 @@ class FrameOutput(Prediction):
     """Segmenter query (B, Q) from which a tracker started each of its slots."""
     source: FrameOutput | None = None
     """The segmenter's own output, in its own order, where a tracker predicts anew."""
+    tracks: Tensor | None = None
+    """Number (B, Q) of the track in each slot, -1 for none, where a slot is not one track for ever:
+    numbers count the tracks of a stream from 0."""
+    entered: Tensor | None = None
+    """The queries (B, Q, D) that entered the frame."""
+    frame_queries: Tensor | None = None
+    """The segmenter's queries (B, N, d) as a tracker read them; see ``Tracker.to_refine``."""
 
     def reorder(self, permutation: Tensor) -> FrameOutput:
         """The same output with query ``permutation[b, i]`` in slot i; ``permutation`` is (B, Q)."""
@@ -98,13 +107,15 @@ class ClipOutput(ClipPrediction):
     embeddings: Tensor
     intermediate: tuple[ClipPrediction, ...] = ()
     mask_features: Tensor | None = None
-    """(B, T, D, h, w), where there are identities to learn, otherwise None."""
+    """(B, T, D, h, w), where there are identities to learn or tracks to refine, otherwise None."""
     pixels: Tensor | None = None
     """(B, T, h, w, D), where masks are deferred."""
     identity: Tensor | None = None
     reference: Tensor | None = None
     order: Tensor | None = None
     source: ClipOutput | None = None
+    tracks: Tensor | None = None
+    frame_queries: Tensor | None = None
 
     @staticmethod
     def stack(outputs: Sequence[FrameOutput]) -> ClipOutput:
@@ -121,18 +132,21 @@ class ClipOutput(ClipPrediction):
 
         layers = zip(*(o.intermediate for o in outputs), strict=True)
         sources = [o.source for o in outputs if o.source is not None]
-        identity = optional("identity")
+        identity, frame_queries = optional("identity"), optional("frame_queries")
+        unread = identity is None and frame_queries is None
         return ClipOutput(
             *along_time(outputs),
             queries=torch.stack([o.queries for o in outputs], 1),
             embeddings=torch.stack([o.embeddings for o in outputs], 1),
             intermediate=tuple(ClipPrediction(*along_time(layer)) for layer in layers),
-            mask_features=None if identity is None else optional("mask_features"),
+            mask_features=None if unread else optional("mask_features"),
             pixels=optional("pixels"),
             identity=identity,
             reference=optional("reference"),
             order=optional("order"),
             source=ClipOutput.stack(sources) if len(sources) == len(outputs) else None,
+            tracks=optional("tracks"),
+            frame_queries=frame_queries,
         )
 
 
@@ -226,6 +240,10 @@ class Tracker(nn.Module, ABC):
     """Width of the queries that it gives; None: the segmenter's."""
     reads_masks = True
     """Whether ``track`` looks at mask logits or mask features; False lets masks be deferred."""
+    numbers_tracks = False
+    """Whether tracks begin and end, so that slots are used again: ``FrameOutput.tracks``."""
+    shortest = 1
+    """Frames of a numbered track that is a result, unless the video ends with it."""
 
     @abstractmethod
     def init_state(self, batch: int) -> State:
@@ -240,6 +258,16 @@ class Tracker(nn.Module, ABC):
     def detach(self, state: State) -> State:
         """The same state, cut from the graph."""
         return detach(state)
+
+    def to_refine(self, output: ClipOutput) -> tuple[Tensor, Tensor]:
+        """What a refiner reads of a video: tracks (B, T, Q, d) and queries (B, T, N, d).
+
+        Raises:
+            BenchError: nothing of this tracker can be refined.
+        """
+        raise BenchError(
+            f"a refiner cannot follow {type(self).__name__}; it needs a tracker with to_refine()"
+        )
 
     def image_stage(self) -> Tracker | None:
         """What of the tracker learns together with the segmenter, as a tracker of its own.

@@ -32,6 +32,15 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
+def c2_xavier(mlp: MLP) -> MLP:
+    """Initialised as Caffe2's Xavier, which Detectron2 uses: uniform by the fan in, biases zero."""
+    for layer in mlp.layers:
+        assert isinstance(layer, nn.Linear)
+        nn.init.kaiming_uniform_(layer.weight, a=1)
+        nn.init.zeros_(layer.bias)
+    return mlp
+
+
 class MaskProduct(nn.Module):
     """Mask embeddings (B, Q, D) and mask features (B, D, h, w) -> mask logits (B, Q, h, w).
 
@@ -78,25 +87,34 @@ class PredictionHeads(nn.Module):
         dim: D.
         num_classes: C, without no-object.
         mask_dim: channels of the mask features; by default D.
+        reference_dim: width R of a reference that the class is read from as well, none with 0.
     """
 
     component = "heads"
 
-    def __init__(self, dim: int, num_classes: int, mask_dim: int | None = None) -> None:
+    def __init__(
+        self, dim: int, num_classes: int, mask_dim: int | None = None, reference_dim: int = 0
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.class_embed = nn.Linear(dim, num_classes + 1)
+        self.class_embed = nn.Linear(reference_dim + dim, num_classes + 1)
         self.mask_embed = MLP(dim, dim, mask_dim or dim, 3)
         self.mask_product = MaskProduct()
 
     def forward(
-        self, queries: Tensor, mask_features: Tensor, classes: bool = True
+        self,
+        queries: Tensor,
+        mask_features: Tensor,
+        classes: bool = True,
+        reference: Tensor | None = None,
     ) -> tuple[Prediction, Tensor]:
         """Queries (B, Q, D) and mask features -> prediction and normalised queries (B, Q, D).
 
-        Without ``classes`` the class logits are not computed and their last axis is empty.
+        Without ``classes`` the class logits are not computed and their last axis is empty. The
+        class is read from the ``reference`` (B, Q, R) and the normalised query, in this order.
         """
         normed = self.norm(queries)
-        class_logits = self.class_embed(normed) if classes else normed[..., :0]
+        read = normed if reference is None else torch.cat([reference, normed], dim=-1)
+        class_logits = self.class_embed(read) if classes else normed[..., :0]
         masks = self.mask_product(self.mask_embed(normed), mask_features)
         return Prediction(class_logits, masks), normed

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+NO_MASK = -1e4
+"""Mask logit of a track in a frame without it."""
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -18,14 +21,21 @@ class TopK:
     queries: Tensor
 
 
-def top_k(class_logits: Tensor, k: int) -> TopK:
+def class_probabilities(class_logits: Tensor, online: Tensor | None = None) -> Tensor:
+    """Softmax of class logits (Q, C+1); of two predictors, the larger of both probabilities."""
+    probabilities = class_logits.softmax(-1)
+    return probabilities if online is None else probabilities.maximum(online.softmax(-1))
+
+
+def top_k(class_logits: Tensor, k: int, online: Tensor | None = None) -> TopK:
     """Rank (query, class) pairs by probability; no-object is left out after the softmax.
 
     Args:
         class_logits: (Q, C+1), averaged over the frames of the video.
         k: how many pairs to keep, at most Q·C.
+        online: those that a refiner was given; see ``class_probabilities``.
     """
-    probabilities = class_logits.softmax(-1)[:, :-1]
+    probabilities = class_probabilities(class_logits, online)[:, :-1]
     scores, flat = probabilities.flatten().topk(min(k, probabilities.numel()))
     classes = probabilities.shape[1]
     return TopK(scores, flat % classes, flat.div(classes, rounding_mode="floor"))
@@ -63,14 +73,15 @@ class Kept:
     queries: Tensor
 
 
-def confident_queries(class_logits: Tensor, threshold: float) -> Kept:
+def confident_queries(class_logits: Tensor, threshold: float, online: Tensor | None = None) -> Kept:
     """Queries whose most likely class is not no-object and has more than ``threshold``.
 
     Args:
         class_logits: (Q, C+1), averaged over the frames of the video.
         threshold: of the probability, in 0..1.
+        online: those that a refiner was given; see ``class_probabilities``.
     """
-    scores, labels = class_logits.softmax(-1).max(-1)
+    scores, labels = class_probabilities(class_logits, online).max(-1)
     kept = ((labels < class_logits.shape[-1] - 1) & (scores > threshold)).nonzero()[:, 0]
     return Kept(scores[kept], labels[kept], kept)
 
@@ -90,12 +101,15 @@ def winners(probabilities: Tensor, scores: Tensor, threshold: float) -> tuple[Te
     return best, probabilities >= threshold
 
 
-def class_map(mask_probabilities: Tensor, class_logits: Tensor) -> Tensor:
+def class_map(
+    mask_probabilities: Tensor, class_logits: Tensor, online: Tensor | None = None
+) -> Tensor:
     """The most likely class of every pixel (H, W): the queries' classes, weighted by their masks.
 
     Args:
         mask_probabilities: (Q, H, W).
         class_logits: (Q, C+1), averaged over the frames of the video.
+        online: those that a refiner was given; see ``class_probabilities``.
     """
-    classes = class_logits.softmax(-1)[:, :-1]
+    classes = class_probabilities(class_logits, online)[:, :-1]
     return torch.einsum("qc,qhw->chw", classes, mask_probabilities).argmax(0)

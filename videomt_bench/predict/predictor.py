@@ -26,6 +26,10 @@ from videomt_bench.runs.config import to_dict
 from videomt_bench.runs.spec import DatasetSpec, RunSpec
 from videomt_bench.runs.stages import load_run, load_weights
 from videomt_bench.runs.store import Store
+from videomt_bench.weights import inspect_weights
+from videomt_bench.weights import load_weights as load_published
+from videomt_bench.zoo.checkpoints import checkpoint_of
+from videomt_bench.zoo.evaluation import published_run, variant_of
 
 DENSE: dict[str, Task] = {"vipseg": "panoptic", "vspw": "semantic"}
 """Layouts of data sets whose task is not instances."""
@@ -45,7 +49,11 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, what its outputs mean, and how frames enter it. It serves any number of videos."""
+    """A model, what its outputs mean, and how frames enter it. It serves any number of videos.
+
+    Raises:
+        BenchError: an offline model, which has no results before a video ends.
+    """
 
     model: VideoSegmenter
     classes: Classes
@@ -53,6 +61,13 @@ class Predictor:
     origin: dict[str, Any]
     """Where the model comes from, for the summary."""
     ranking: Ranking = field(default_factory=Ranking)
+
+    def __post_init__(self) -> None:
+        if self.model.refiner is not None:
+            raise BenchError(
+                "an offline model refines whole videos, of which a stream has no end; predict with "
+                "its online variant, or evaluate it"
+            )
 
     def stream(self) -> Stream:
         """The way of a new video through the model."""
@@ -117,6 +132,34 @@ def from_weights(
     model = load_variant(variant).build(spec)
     load_weights(model, weights)
     origin = {"weights": str(weights), "variant": variant, "encoder": spec.encoder.name}
+    return Predictor(model.to(device).eval(), classes, settings, origin)
+
+
+def from_published(
+    weights: Path, variant: str | None, classes: Classes, dataset: str | None, device: str
+) -> Predictor:
+    """The predictor of published weights, in any layout that ``videomt_bench.weights`` knows.
+
+    Args:
+        weights: the file, which says its variant, encoder and sizes.
+        variant: where the file does not say it.
+        classes: of the model.
+        dataset: the benchmark that the classes are of, whose test protocol the frames get.
+        device: where it works.
+
+    Raises:
+        BenchError: the file cannot be read, is no model for videos, or has other classes.
+    """
+    info = inspect_weights(weights)
+    name = variant or variant_of(weights, info)
+    sizes, settings = info.spec(), InferenceSettings()
+    check_count(classes, sizes.num_classes, f"the file {weights}")
+    if dataset is not None and checkpoint_of(name, sizes.encoder.name, dataset) is not None:
+        spec = published_run(weights, dataset, variant=name)
+        sizes, settings = spec.model(), replace(spec.recipe.test, precision="fp32")
+    model = load_variant(name).build(sizes)
+    load_published(weights, model)
+    origin = {"weights": str(weights), "variant": name, "encoder": sizes.encoder.name}
     return Predictor(model.to(device).eval(), classes, settings, origin)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from videomt_bench.runs.record import Record
 
-STAGES = {"segmenter": "image level", "video": "clip level"}
+STAGES = {"segmenter": "image level", "video": "clip level", "refine": "refiner"}
 LOG = "losses.jsonl"
 MOST_BYTES = 64 << 20
 """A log is about 200 lines; what is larger is not read."""

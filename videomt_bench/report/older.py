@@ -19,6 +19,9 @@ _LOSSES = {
     "reference_cosine_weight": 2.0,
     "pseudo_identity": False,
     "last_intermediate": True,
+    "tracklets": False,
+    "first_reference": False,
+    "refined_weight": 0.0,
 }
 _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
 _TRAIN = {
@@ -27,6 +30,7 @@ _TRAIN = {
     "chunk": None,
     "ema": None,
     "exact_sharing": False,
+    "tracks": None,
     "losses": _LOSSES,
     "optim": _OPTIM,
 }
@@ -49,7 +53,16 @@ _TEST = {
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
     "encoder": {"partial": False},
-    "recipe": {"decoder": None, "segmenter": _STAGE, "video": _STAGE, "test": _TEST},
+    "recipe": {
+        "decoder": None,
+        "selection": None,
+        "segmenter_weights": None,
+        "refine": None,
+        "segmenter": _STAGE,
+        "video": _STAGE,
+        "test": _TEST,
+    },
+    "weights": None,
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
 

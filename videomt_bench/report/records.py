@@ -28,6 +28,8 @@ EXECUTION = (
     "device",
     "threads",
     "dataset.root",
+    "weights.file",
+    "recipe.segmenter_weights.file",
     "recipe.*.train.per_device",
     "recipe.*.train.workers",
     "recipe.*.train.prefetch",
@@ -240,8 +242,15 @@ def group_runs(records: Iterable[Record]) -> tuple[list[Group], list[Problem]]:
 
 
 def setting_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A specification without its seed and without what changes no result."""
-    return {key: value for key, value in _without_execution(spec).items() if key != "seed"}
+    """A specification without its seed and without what changes no result.
+
+    Of published weights that are the settings of training too.
+    """
+    setting = {key: value for key, value in _without_execution(spec).items() if key != "seed"}
+    if setting.get("weights"):
+        stages = ("segmenter", "video", "refine")
+        setting["recipe"] = {k: v for k, v in setting["recipe"].items() if k not in stages}
+    return setting
 
 
 def _without_execution(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

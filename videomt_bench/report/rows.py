@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from videomt_bench.errors import BenchError
+from videomt_bench.report.origins import distinctions
 from videomt_bench.report.published import (
     PublishedCell,
     load_published,
@@ -170,8 +171,8 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
     """The rows of one table, in the experiment's order; a row without runs is a row too.
 
     Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
-    own, labelled with the difference: they are never averaged. A row that names a ``dataset`` is
-    of the table of that data set alone.
+    own, labelled with the difference, and so do published weights: they are never averaged. A row
+    that names a ``dataset`` is of the table of that data set alone.
     """
     place = (None, setting.dataset.get("name"))
     entries = [entry for entry in experiment["rows"] if entry.get("dataset") in place]
@@ -189,9 +190,9 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
         if not groups:
             variant, label = entry["variant"], row_title(entry["variant"], entry["label"])
             rows.append(Row(variant, variant, label, None, {}, cells, (), size, reason))
-        split = differing([group.spec for group in groups])
-        for i, (group, leaves) in enumerate(zip(groups, split, strict=True), start=1):
-            suffix = ", ".join(f"{leaf} {value}" for leaf, value in leaves.items())
+        for i, (group, suffix) in enumerate(
+            zip(groups, distinctions(groups), strict=True), start=1
+        ):
             label = entry["label"] + (f" ({suffix})" if suffix else "")
             key = "@".join([entry["variant"], *([entry["recipe"]] if "recipe" in entry else [])])
             key += f"#{i}" if len(groups) > 1 else ""

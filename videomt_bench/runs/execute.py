@@ -16,7 +16,7 @@ from videomt_bench.models import load_variant
 from videomt_bench.runs import stages
 from videomt_bench.runs.claim import claimed
 from videomt_bench.runs.environment import environment, source
-from videomt_bench.runs.record import Record, StageResult, State
+from videomt_bench.runs.record import TRAINING, Record, StageResult, State
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.store import Listener, Store
 from videomt_bench.training.stopping import Preempted, heeding_signals, raise_if_requested
@@ -43,7 +43,7 @@ def execute(
         torch.set_num_threads(spec.threads)
     try:
         with heeding_signals():
-            for name in stages.STAGES:
+            for name in spec.stage_names:
                 if name in names and not _agreed(_is_done(record, name)):
                     raise_if_requested()
                     record = _alone(spec, store, name)
@@ -110,17 +110,13 @@ def _agreed(value: bool) -> bool:
 def _alone(spec: RunSpec, store: Store, name: str) -> Record:
     """Run a stage while no other process works on it, unless another one has done it meanwhile."""
     main = get_rank() == 0
-    if name == "segmenter":
-        owner = spec.segmenter_id(load_variant(spec.variant))
-    else:
-        owner = spec.trained.run_id if name == "video" else spec.run_id
-    with claimed(store.stage(owner).path) if main else nullcontext():
+    with claimed(store.stage(spec.owner(name)).path) if main else nullcontext():
         record = open_record(spec, store)
         if _agreed(_is_done(record, name)):
             return record
         if main:
             store.stage(spec.run_id).put_reserve_aside()
-        if main or name in ("segmenter", "video"):
+        if main or name in TRAINING:
             _stage(spec, store, record, name, main)
         store.stage(spec.run_id).free_reserve()
     return record
@@ -163,6 +159,8 @@ def _stage(spec: RunSpec, store: Store, record: Record, name: str, main: bool) -
     elif name == "video":
         record.stages["segmenter"] = _segmenter(spec, store)
         result = stages.train_video(spec, store)
+    elif name == "refine":
+        result = stages.train_refiner(spec, store)
     elif name == "evaluate":
         result, record.metrics = stages.evaluate(spec, store)
         stats = store.stats_path(spec.run_id)
@@ -170,7 +168,7 @@ def _stage(spec: RunSpec, store: Store, record: Record, name: str, main: bool) -
     else:
         result, record.cost = stages.cost(spec, store)
     record.stages[name] = result
-    complete = set(stages.STAGES) <= set(record.stages)
+    complete = set(spec.stage_names) <= set(record.stages)
     record.state = "completed" if complete else "running"
     if name != "segmenter" and main:
         store.save(record)

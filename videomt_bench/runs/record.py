@@ -10,10 +10,20 @@ from typing import Any, Literal, get_args
 from videomt_bench.errors import BenchError
 
 SCHEMA = 1
+STAGES = ("segmenter", "video", "refine", "evaluate", "cost")
+TRAINING = STAGES[:3]
+"""Those in which several processes work together."""
 
 State = Literal[
     "planned", "running", "completed", "failed", "out_of_memory", "timed_out", "preempted"
 ]
+
+
+def stage_names(refines: bool, published: bool = False) -> tuple[str, ...]:
+    """The stages of a run, with or without that of a refiner; of published weights one alone."""
+    if published:
+        return ("evaluate",)
+    return tuple(name for name in STAGES if refines or name != "refine")
 
 
 @dataclass
@@ -58,6 +68,13 @@ class Record:
     """``version``, ``commit`` and whether the tree was ``dirty``."""
     created: str = ""
     updated: str = ""
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages that the run has."""
+        refines = self.spec.get("recipe", {}).get("refine") is not None
+        return stage_names(refines, self.spec.get("weights") is not None)
+
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:

@@ -12,8 +12,17 @@ from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings
-from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
+from videomt_bench.models import (
+    DecoderSizes,
+    EncoderSpec,
+    ModelSpec,
+    TrackSelection,
+    Variant,
+    load_variant,
+)
 from videomt_bench.runs.config import build, digest, to_text
+from videomt_bench.runs.record import stage_names
+from videomt_bench.runs.weights import WeightsFile
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
 
 
@@ -60,6 +69,11 @@ class DatasetSpec:
     def training(self) -> DatasetSpec:
         """The data set whose training split is learned from."""
         return self.trained_on or self
+
+    @property
+    def tested(self) -> DatasetSpec:
+        """The same without what it is learned from."""
+        return replace(self, train_split="train", mixture=(), trained_on=None)
 
     def splits(self) -> list[tuple[str, str, str]]:
         """Layout, folder and split of everything that training and evaluation read."""
@@ -112,7 +126,7 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Both training stages and the test protocol."""
+    """The training stages and the test protocol."""
 
     name: str
     num_queries: int
@@ -121,6 +135,22 @@ class Recipe:
     test: InferenceSettings = field(default_factory=InferenceSettings)
     decoder: DecoderSizes | None = None
     """Sizes of decoders and trackers; None: by the encoder."""
+    selection: TrackSelection | None = None
+    """When a tracker of a varying set of tracks takes a query for an object; None: the defaults."""
+    refine: StageSettings | None = None
+    """The stage in which the refiner of an offline variant learns; other variants have none."""
+    segmenter_weights: WeightsFile | None = None
+    """A published segmenter in the place of the segmenter stage."""
+
+    def known(self) -> Recipe:
+        """The same with the hash of its file of weights.
+
+        Raises:
+            BenchError: the file cannot be read.
+        """
+        if self.segmenter_weights is None:
+            return self
+        return replace(self, segmenter_weights=self.segmenter_weights.known())
 
 
 @dataclass(frozen=True)
@@ -153,10 +183,19 @@ class RunSpec:
     device: str = field(default="cpu", metadata=NOT_IN_ID)
     threads: int = field(default=0, metadata=NOT_IN_ID)
     """CPU threads of a job; 0 leaves torch's choice."""
+    weights: WeightsFile | None = None
+    """A published model in the place of training: only tested."""
 
     @cached_property
     def run_id(self) -> str:
-        """Variant and seed in words, the rest as a hash of the fields that change the result."""
+        """Variant and seed in words, the rest as a hash of the fields that change the result.
+
+        Of published weights nothing does that is about training; a hash of the file has the seed's
+        place.
+        """
+        if self.weights is not None:
+            tested = digest(self.model(), self.dataset.tested, self.recipe.test, self.weights)
+            return f"{self.variant}-w{self.weights.sha256[:8]}-{tested}"
         return f"{self.variant}-s{self.seed}-{digest(self)}"
 
     @cached_property
@@ -169,6 +208,37 @@ class RunSpec:
         if test.look_ahead != 0:
             spec = replace(spec, recipe=replace(self.recipe, test=replace(test, look_ahead=0)))
         return spec if other is None else replace(spec, dataset=other)
+
+    @cached_property
+    def online(self) -> RunSpec:
+        """The run whose video stage this one has: that of the online variant, where a refiner is
+        added to it, otherwise ``trained``.
+
+        Raises:
+            BenchError: there is no such variant, or it has no refiner and its recipe has one.
+        """
+        spec = self.trained
+        if spec.recipe.refine is None:
+            return spec
+        name = load_variant(spec.variant).online
+        if not name:
+            raise BenchError(
+                f"variant {spec.variant!r} has no refiner; its recipe {spec.recipe.name!r} must "
+                "have refine=None"
+            )
+        return replace(spec, variant=name, recipe=replace(spec.recipe, refine=None))
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages that the run has; published weights are only evaluated."""
+        return stage_names(self.recipe.refine is not None, self.weights is not None)
+
+    def owner(self, stage: str) -> str:
+        """The id under which the files of a stage lie, which may be those of another run."""
+        if stage == "segmenter":
+            return self.segmenter_stage
+        owners = {"video": self.online, "refine": self.trained}
+        return owners.get(stage, self).run_id
 
     @cached_property
     def segmenter_stage(self) -> str:
@@ -187,18 +257,43 @@ class RunSpec:
             parts.append(slots["tracker"])
         if self.recipe.decoder is not None:
             parts.append(self.recipe.decoder)
-        stage = [self.recipe.num_queries, self.recipe.segmenter, self.seed]
+        learned = self.recipe.segmenter_weights or self.recipe.segmenter
+        stage = [self.recipe.num_queries, learned, self.seed]
         return f"segmenter-s{self.seed}-{digest(*parts, *stage)}"
 
     def model(self) -> ModelSpec:
         """The sizes of the run's model."""
-        recipe = self.recipe
-        return ModelSpec(self.encoder, self.dataset.num_classes, recipe.num_queries, recipe.decoder)
+        recipe, encoder = self.recipe, self.encoder
+        if self.files():
+            encoder = replace(encoder, weights=None)
+        selection = recipe.selection or TrackSelection()
+        sizes = self.dataset.num_classes, recipe.num_queries, recipe.decoder
+        return ModelSpec(encoder, *sizes, selection)
+
+    def files(self) -> list[WeightsFile]:
+        """The files of weights that the run starts from, beside those of its encoder."""
+        return [file for file in (self.weights, self.recipe.segmenter_weights) if file is not None]
+
+    def reads(self) -> list[tuple[str, str, str]]:
+        """Layout, folder and split of all data of the run."""
+        splits = self.dataset.splits()
+        return splits if self.weights is None else splits[-1:]
 
     def video_training(self, variant: Variant) -> TrainSettings:
         """Settings of the video stage, with the variant's own matching and frozen parts."""
         settings = self.recipe.video.train
         return replace(settings, matching=variant.matching, frozen=variant.frozen)
+
+    def refiner_training(self) -> TrainSettings:
+        """Settings of the refine stage: the refiner alone learns, from whole clips.
+
+        Raises:
+            BenchError: the recipe has no such stage.
+        """
+        if self.recipe.refine is None:
+            raise BenchError(f"the recipe {self.recipe.name!r} has no refine stage")
+        online = ("segmenter", "memory", "tracker")
+        return replace(self.recipe.refine.train, matching="whole_clip", frozen=online)
 
     def to_json(self) -> dict[str, Any]:
         """The specification as JSON values."""

@@ -1,4 +1,4 @@
-"""The stages of a run: segmenter, video, evaluate, cost; each is done once."""
+"""The stages of a run: segmenter, video, refine, evaluate, cost; each is done once."""
 
 from __future__ import annotations
 
@@ -23,15 +23,21 @@ from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.submission import write_submission
 from videomt_bench.evaluation.tasks import predict, score, written
 from videomt_bench.files import replacing
-from videomt_bench.models import LearnedQueries, SlotSizes, VideoSegmenter, load_variant
+from videomt_bench.models import (
+    LearnedQueries,
+    OfflineVideo,
+    SlotSizes,
+    VideoSegmenter,
+    load_variant,
+)
 from videomt_bench.models.encoders import check_weights
 from videomt_bench.runs.clips import open_split, training_clips
-from videomt_bench.runs.record import Metric, StageResult
+from videomt_bench.runs.record import STAGES, Metric, StageResult
 from videomt_bench.runs.spec import DatasetSpec, RunSpec, StageSettings
 from videomt_bench.runs.store import StageFolder, Store
+from videomt_bench.runs.weights import WeightsFile
 from videomt_bench.training.engine import TrainSettings, train
 
-STAGES = ("segmenter", "video", "evaluate", "cost")
 MAKERS = {"vipseg": make_vipseg, "vspw": make_vspw}
 """Layout -> what generates data in it; all others are that of YouTube-VIS."""
 
@@ -44,13 +50,20 @@ def check(spec: RunSpec, store: Store, names: Sequence[str] = STAGES) -> None:
     Raises:
         BenchError: the first thing that is wrong.
     """
-    load_variant(spec.variant)
-    check_weights(spec.encoder if needs_data(names) else replace(spec.encoder, weights=None))
+    variant = load_variant(spec.variant)
+    if spec.weights is None:
+        if variant.refiner is not None:
+            spec.refiner_training()
+        load_variant(spec.online.variant)
+    encoder = spec.model().encoder
+    check_weights(encoder if needs_data(names) else replace(encoder, weights=None))
     store.check_writable()
     if not needs_data(names):
         return
+    for file in spec.files():
+        file.check()
     if not spec.dataset.generate:
-        for layout, root, split in spec.dataset.splits():
+        for layout, root, split in spec.reads():
             locate(layout, Path(root), split)
 
 
@@ -59,15 +72,24 @@ def needs_data(names: Sequence[str]) -> bool:
     return bool(set(names) - {"cost"})
 
 
-def prepare_data(dataset: DatasetSpec, report: Callable[[int, int], None] | None = None) -> None:
+def prepare_data(
+    dataset: DatasetSpec,
+    report: Callable[[int, int], None] | None = None,
+    tested_alone: bool = False,
+) -> None:
     """Generate the splits of a generated data set that are not there yet, and read all.
+
+    Args:
+        dataset: the data set.
+        report: receives how many videos are made, and of how many.
+        tested_alone: read the test split alone, of what need not be learned from.
 
     Raises:
         BenchError: a split is missing, empty, not annotated or malformed.
     """
     for settings in dataset.generate:
         MAKERS.get(dataset.layout, make_ytvis)(Path(dataset.root), settings, report)
-    *learned, tested = dataset.splits()
+    *learned, tested = dataset.splits()[-1:] if tested_alone else dataset.splits()
     for layout, root, split in dict.fromkeys((*learned, tested)):
         index = open_dataset(layout, Path(root), split)
         where = f"split {split!r} of {dataset.name!r} in {root}"
@@ -95,12 +117,14 @@ def train_segmenter(spec: RunSpec, store: Store) -> StageResult:
         part = model.tracker.image_stage() if variant.joint_stage else None
         return VideoSegmenter(model.segmenter, LearnedQueries(sizes), part)
 
+    if spec.recipe.segmenter_weights is not None:
+        return _take(spec, folder, stage_id, spec.recipe.segmenter_weights, build)
     return _train(spec, folder, "segmenter", stage_id, settings, settings.train, build)
 
 
 def train_video(spec: RunSpec, store: Store) -> StageResult:
-    """Clip-level training of the variant, from its segmenter; that of ``spec.trained``."""
-    spec = spec.trained
+    """Clip-level training of the variant, from its segmenter; that of ``spec.online``."""
+    spec = spec.online
     variant = load_variant(spec.variant)
     folder = store.stage(spec.run_id)
     if done := folder.done("video"):
@@ -120,6 +144,26 @@ def train_video(spec: RunSpec, store: Store) -> StageResult:
     return _train(spec, folder, "video", spec.run_id, settings, matching, build)
 
 
+def train_refiner(spec: RunSpec, store: Store) -> StageResult:
+    """Training of a refiner on the video stage of its online variant; that of ``spec.trained``."""
+    spec = spec.trained
+    settings = spec.refiner_training()
+    folder = store.stage(spec.run_id)
+    if done := folder.done("refine"):
+        return done
+    online = store.stage(spec.online.run_id)
+    if online.done("video") is None:
+        raise BenchError(f"run {spec.run_id} needs run {spec.online.run_id}, which is not trained")
+
+    def build() -> VideoSegmenter:
+        model = load_variant(spec.variant).build(spec.model())
+        load_online(model, online.model)
+        return OfflineVideo(model)
+
+    assert spec.recipe.refine is not None
+    return _train(spec, folder, "refine", spec.run_id, spec.recipe.refine, settings, build)
+
+
 def evaluate(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Metric]]:
     """Predict the test split, keep predictions and per-video statistics, and score them.
 
@@ -127,7 +171,7 @@ def evaluate(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Metric
     """
     folder = store.stage(spec.run_id)
     dataset, split = spec.dataset, spec.dataset.test_split
-    model = load_run(spec, store)
+    model, weights = _tested(spec, store)
     index = open_split(dataset, split)
     start = time.monotonic()
     predictions = predict(
@@ -143,7 +187,8 @@ def evaluate(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Metric
         scores = score(index, files, split, predictions, store.stats_path(spec.run_id))
     seconds = time.monotonic() - start
     metrics = {name: Metric(*value) for name, value in scores.items()}
-    return StageResult(spec.run_id, "completed", seconds, {"videos": len(index.videos)}), metrics
+    detail = {"videos": len(index.videos), **({"weights": weights} if weights else {})}
+    return StageResult(spec.run_id, "completed", seconds, detail), metrics
 
 
 def submission(spec: RunSpec, store: Store, target: Path) -> Path:
@@ -184,17 +229,27 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
 
 
 def load_run(spec: RunSpec, store: Store) -> VideoSegmenter:
-    """The trained model of a run.
+    """The trained model of a run, or the published one that it tests.
 
     Raises:
         BenchError: it is not trained, or its file does not fit.
     """
+    return _tested(spec, store)[0]
+
+
+def _tested(spec: RunSpec, store: Store) -> tuple[VideoSegmenter, dict[str, Any]]:
+    """The model of a run, and what is to be said of the published weights that it has."""
+    if spec.weights is not None:
+        model = load_variant(spec.variant).build(spec.model())
+        found = spec.weights.load(model)
+        return model.to(spec.device).eval(), found
     folder = store.stage(spec.trained.run_id)
-    if folder.done("video") is None:
-        raise BenchError(f"run {spec.run_id} is not trained yet; run its video stage first")
+    last = "video" if spec.recipe.refine is None else "refine"
+    if folder.done(last) is None:
+        raise BenchError(f"run {spec.run_id} is not trained yet; run its {last} stage first")
     model = load_variant(spec.variant).build(spec.model())
     load_weights(model, folder.model)
-    return model.to(spec.device).eval()
+    return model.to(spec.device).eval(), {}
 
 
 def load_weights(model: VideoSegmenter, file: Path) -> None:
@@ -212,6 +267,11 @@ def load_segmenter(model: VideoSegmenter, file: Path) -> None:
     What the stage cannot know, the rest of the memory and the tracker, keeps its initialisation.
     """
     _load(model, read_weights(file), file, absent=("memory.", "tracker."))
+
+
+def load_online(model: VideoSegmenter, file: Path) -> None:
+    """Start an offline model from the result of its online variant's video stage."""
+    _load(model, read_weights(file), file, absent=("refiner.",))
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
@@ -240,6 +300,25 @@ def _load(
             f"unexpected {unexpected[:5]}, other shape {shapes[:5]}"
         )
     model.load_state_dict(state, strict=False)
+
+
+def _take(
+    spec: RunSpec,
+    folder: StageFolder,
+    stage_id: str,
+    weights: WeightsFile,
+    build: Callable[[], VideoSegmenter],
+) -> StageResult:
+    """Published weights as the result of the segmenter stage; nothing is trained."""
+    start = time.monotonic()
+    torch.manual_seed(spec.seed)
+    model = build()
+    found = weights.load(model)
+    result = StageResult(stage_id, "completed", time.monotonic() - start, {"weights": found})
+    if get_rank() == 0:
+        _save_weights(model, folder.model)
+        folder.finish("segmenter", result)
+    return result
 
 
 def _train(

@@ -16,7 +16,7 @@ import torch
 from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, Variant, load_variant
 from videomt_bench.models.encoders import SMALL_ENCODERS, build_encoder
-from videomt_bench.runs.record import Record, StageResult
+from videomt_bench.runs.record import TRAINING, Record, StageResult
 from videomt_bench.runs.spec import RunSpec, StageSettings
 
 WIDTHS = {
@@ -43,6 +43,8 @@ TEST_FRAMES = {
 """Roughly, by layout: videos of the validation split times the mean length over the data set."""
 COST_HOURS = {"cpu": 0.02, "cuda": 0.25}
 """Of measuring parameters, operations, speed and memory of a model, by device."""
+COPY_HOURS = 0.02
+"""Of putting published weights in the place of a segmenter stage."""
 SECONDS_PER_HOUR = 3600.0
 GIB = 2.0**30
 
@@ -93,6 +95,8 @@ def need_of(spec: RunSpec, stage: str, history: History) -> Need:
     Raises:
         BenchError: the variant or the encoder does not exist.
     """
+    if stage == "segmenter" and spec.recipe.segmenter_weights is not None:
+        return Need(COPY_HOURS, 4 * _weights_gib(spec) + 1, False, "estimate: weights are copied")
     stated = _stated(spec, stage)
     found = history.find(spec, stage)
     if not found:
@@ -140,8 +144,10 @@ def _key(spec: Mapping[str, Any], stage: str) -> tuple[str, ...] | None:
     """What decides the time of a stage, but for the number of iterations."""
     recipe, name = spec["recipe"], spec["variant"]
     settings: Any = recipe["test"] if stage == "evaluate" else spec.get("cost")
-    if stage in ("segmenter", "video"):
-        settings = recipe[stage]
+    if stage in TRAINING:
+        settings = recipe.get(stage)
+        if settings is None:
+            return None
         train = {k: v for k, v in settings["train"].items() if k not in NOT_TIMED}
         settings = [settings["frames"], settings["augmentation"], train, recipe["num_queries"]]
     if stage == "segmenter":
@@ -158,8 +164,7 @@ NOT_TIMED = ("iterations", "checkpoint_interval", "optim", "workers")
 
 
 def _training(spec: RunSpec, stage: str) -> StageSettings | None:
-    stages = {"segmenter": spec.recipe.segmenter, "video": spec.recipe.video}
-    return stages.get(stage)
+    return getattr(spec.recipe, stage) if stage in TRAINING else None
 
 
 def _stated(spec: RunSpec, stage: str) -> Need:
@@ -186,7 +191,7 @@ def _stated_training(spec: RunSpec, stage: str, training: StageSettings, variant
     settings = training.train
     pixels = training_pixels(spec, training)
     gmacs = _overhead(variant) * gmacs_per_frame(spec.encoder, pixels)
-    frozen = stage == "video" and "segmenter" in variant.frozen
+    frozen = stage == "refine" or (stage == "video" and "segmenter" in variant.frozen)
     passes = 1 if frozen else 3
     frames = settings.iterations * settings.batch * training.frames
     if spec.device == "cpu":

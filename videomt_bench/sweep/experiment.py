@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.models import EncoderSpec, variant_names
+from videomt_bench.models import EncoderSpec, load_variant, variant_names
 from videomt_bench.models.encoders import build_encoder, check_weights
 from videomt_bench.runs.config import build, merged, to_dict
 from videomt_bench.runs.spec import CostProtocol, DatasetSpec, Recipe, RunSpec
@@ -159,6 +159,8 @@ class Experiment:
     def recipe_of(self, variant: str, dataset: DatasetSpec, name: str = "") -> Recipe:
         """The recipe of a variant on a data set, as one of ``recipes`` or as all have it.
 
+        The stage of a refiner is only there where the variant has one.
+
         Raises:
             BenchError: no such named recipe, or a setting that is not there.
         """
@@ -183,7 +185,7 @@ class Experiment:
         for where, change in changes.items():
             settings = merged(settings, {k: v for k, v in change.items() if k != LIKE})
             recipe = build(Recipe, settings, where)
-        return recipe
+        return _without_refining(variant, recipe.known())
 
     def cost_of(self, dataset: DatasetSpec) -> CostProtocol:
         """How cost is measured on a data set."""
@@ -268,6 +270,13 @@ class Experiment:
             changes=changes,
             dataset_changes=_some(self.dataset_changes, names),
         )
+
+
+def _without_refining(variant: str, recipe: Recipe) -> Recipe:
+    """The recipe of an online variant, which has no refiner to train."""
+    if recipe.refine is None or variant not in variant_names() or load_variant(variant).online:
+        return recipe
+    return replace(recipe, refine=None)
 
 
 def _some(changes: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

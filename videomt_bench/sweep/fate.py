@@ -134,7 +134,7 @@ def by_owner(jobs: Jobs) -> dict[str, list[Job]]:
 def first_undone(record: Record, jobs: Sequence[Job], segmenter_done: bool) -> Job | None:
     """The last job for the first stage that is not done: the one whose log says why."""
     done = {*record.stages} | ({"segmenter"} if segmenter_done else set())
-    for name in ("segmenter", "video", "evaluate", "cost"):
+    for name in record.stage_names:
         if name not in done:
             return next((job for job in reversed(jobs) if name in job.stage_names), None)
     return None

@@ -25,6 +25,8 @@ from videomt_bench.sweep.watch import View
 
 EXECUTORS = ("local", "slurm", "debug")
 REQUEUES = 20
+LENT = ("video", "refine")
+"""Stages that a run may have of another one."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +112,22 @@ def plan_jobs(
         for names in slurm.split_stages(request.names, spec, request.given):
             if names != ("segmenter",):
                 shapes.setdefault(names, []).append(spec)
-    for names in sorted(shapes, key=lambda n: stages.STAGES.index(n[0])):
+    later: list[tuple[int, int, list[Task]]] = []
+    for names, own in shapes.items():
         wait_for = None
         if names == ("cost",) and "evaluate" not in request.names and len(request.names) > 1:
             wait_for = "evaluate"
-        tasks = run_tasks(shapes[names], store, names, wait_for)
+        tasks = run_tasks(own, store, names, wait_for)
         tasks = [t for t in tasks if not _is_live(t, store, live)]
-        waves += [[t for t in tasks if _borrows(t.spec) == late] for late in (False, True)]
+        first = stages.STAGES.index(names[0])
+        later += [(first, n, [t for t in tasks if len(_lenders(t.spec)) == n]) for n in range(3)]
+    waves += [tasks for *_, tasks in sorted(later, key=lambda wave: wave[:2])]
     return [part for wave in waves for part in _by_shape(wave, request)]
 
 
-def _borrows(spec: RunSpec) -> bool:
-    """Whether a run is tested with the training of another one."""
-    return spec.trained is not spec
+def _lenders(spec: RunSpec) -> set[str]:
+    """The other runs whose training a run is tested with or continues; they come before it."""
+    return {spec.trained.run_id, spec.online.run_id} - {spec.run_id}
 
 
 def _is_live(task: Task, store: Store, live: Collection[tuple[str, str]]) -> bool:
@@ -150,19 +155,19 @@ def _after(
     """The arrays and jobs that must have ended before these tasks start."""
     first = stages.STAGES.index(tasks[0].stage_names[0])
     wanted = {t.spec.run_id for t in tasks} | {t.spec.segmenter_stage for t in tasks}
-    borrowed = {t.spec.trained.run_id for t in tasks if _borrows(t.spec)}
+    borrowed = {lender for t in tasks for lender in _lenders(t.spec)}
     ids = {
         array.job_ids[0].partition("_")[0]
         for array in arrays
         for run_id, stage_id in array.tasks
         if (wanted & {run_id, stage_id} and stages.STAGES.index(array.stage_names[0]) < first)
-        or (run_id in borrowed and "video" in array.stage_names)
+        or (run_id in borrowed and set(LENT) & set(array.stage_names))
     }
     ids |= {
         job.id
         for (owner, name), job in live.items()
         if (owner in wanted and stages.STAGES.index(name) < first)
-        or (owner in borrowed and name == "video")
+        or (owner in borrowed and name in LENT)
     }
     return sorted(ids)
 

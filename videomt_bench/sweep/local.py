@@ -63,7 +63,7 @@ def run_local(
     if specs and stages.needs_data(names):
         make_data(specs, view)
     training = segmenter_tasks(specs, store) if "segmenter" in names else []
-    if clips := tuple(name for name in ("video", "evaluate") if name in names):
+    if clips := tuple(name for name in ("video", "refine", "evaluate") if name in names):
         training += run_tasks(specs, store, clips)
     _launch(training, "training and evaluation", jobs, store, view)
     if "cost" in names:
@@ -165,7 +165,7 @@ def _last_line(job: Any) -> str:
 
 def problems(records: Sequence[Record], names: Sequence[str] = stages.STAGES) -> list[str]:
     """One sentence for each run of which not all the named stages are done."""
-    missing = [r for r in records if set(names) - {"segmenter"} - set(r.stages)]
+    missing = [r for r in records if set(names) & set(r.stage_names) - {"segmenter", *r.stages}]
     return [f"{r.run_id}: {r.state} ({r.reason})" for r in missing]
 
 

@@ -20,16 +20,15 @@ from videomt_bench.data.layouts import locate
 from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, Variant, load_variant
 from videomt_bench.models.encoders import check_weights
-from videomt_bench.runs.record import Record, read_record
+from videomt_bench.runs.record import STAGES, TRAINING, Record, read_record
 from videomt_bench.runs.spec import RunSpec
-from videomt_bench.runs.stages import STAGES, needs_data
+from videomt_bench.runs.stages import needs_data
 from videomt_bench.runs.store import Store
 from videomt_bench.sweep import slurm
 from videomt_bench.sweep.estimate import History, Need, need_of
 from videomt_bench.sweep.experiment import Experiment
 from videomt_bench.sweep.limits import Limits, gpu_count, limit_problems, minutes_of, read_limits
 
-TRAINING = ("segmenter", "video")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 SHOWN = 60
 """Runs that a table lists at most."""
@@ -141,7 +140,7 @@ def plan(
     loadable = [spec for _, spec in known]
     needs = _needs(loadable, History(records.values()), names)
     planned = []
-    for name in names:
+    for name in [name for name in names if any(name in run.done + run.todo for run in runs)]:
         stage = _stage(name, runs, loadable, needs, names, given)
         planned.append(stage)
         if stage.jobs:
@@ -205,7 +204,7 @@ def _run(
     stages = record.stages if record else {}
     done = {name for name, result in stages.items() if result.state == "completed"}
     if not _unfinished(record):
-        done = set(STAGES)
+        done = set(spec.stage_names)
     elif segmented or "video" in done:
         done |= {"segmenter"}
     return RunPlan(
@@ -215,8 +214,8 @@ def _run(
         spec.dataset.name,
         spec.seed,
         record.state if record else "planned",
-        tuple(name for name in STAGES if name in done),
-        tuple(name for name in names if name not in done),
+        tuple(name for name in spec.stage_names if name in done),
+        tuple(name for name in names if name in spec.stage_names and name not in done),
         segmenter,
     )
 
@@ -254,13 +253,13 @@ def _stage(
     finished = set()
     for i, run in enumerate(runs):
         job = run.segmenter if name == "segmenter" else run.run_id
-        if name == "video":
-            job = specs[i].trained.run_id
+        if name in ("video", "refine"):
+            job = specs[i].owner(name)
         if name in run.todo:
             jobs.setdefault(job, i)
-        else:
+        elif name in run.done:
             finished.add(job)
-    if name == "video":
+    if name in ("video", "refine"):
         jobs = {job: i for job, i in jobs.items() if job not in finished}
     chosen = [needs[i, name] for i in jobs.values() if (i, name) in needs]
     first = next(iter(jobs.values()), None)
@@ -300,7 +299,7 @@ def _gpus(parameters: Mapping[str, Any]) -> int:
 def _stage_problems(stage: StagePlan, specs: Sequence[RunSpec], limits: Limits | None) -> list[str]:
     problems = []
     if stage.stage in TRAINING and stage.gpus > 1:
-        stages = [getattr(spec.recipe, stage.stage) for spec in specs]
+        stages = [getattr(s.recipe, stage.stage) for s in specs if stage.stage in s.stage_names]
         for batch in sorted({settings.train.batch for settings in stages}):
             if batch % stage.gpus:
                 problems.append(
@@ -361,7 +360,7 @@ def _check(specs: Sequence[RunSpec], names: Sequence[str], results: Path) -> lis
 
 
 def _encoders(specs: Sequence[RunSpec]) -> list[EncoderSpec]:
-    return list({id(spec.encoder): spec.encoder for spec in specs}.values())
+    return list(dict.fromkeys(spec.model().encoder for spec in specs))
 
 
 def _weights_warnings(specs: Sequence[RunSpec]) -> list[str]:

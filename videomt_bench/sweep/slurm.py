@@ -15,12 +15,11 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import read_job_id
 
 from videomt_bench.errors import BenchError, unknown
+from videomt_bench.runs.record import STAGES, TRAINING
 from videomt_bench.runs.spec import RunSpec
-from videomt_bench.runs.stages import STAGES
 from videomt_bench.sweep.snapshot import Snapshot
 from videomt_bench.variant_files import FOLDERS_VARIABLE
 
-TRAINING = ("segmenter", "video")
 DEFAULT_MINUTES = 24 * 60
 """Time limit of a job; a training that takes longer is queued again and continues."""
 LARGEST_ARRAY = 1000
@@ -98,10 +97,11 @@ def split_stages(
 ) -> list[tuple[str, ...]]:
     """The stages of a run by job; evaluation is a job of its own where training has several
     processes, and otherwise follows training in its job."""
-    jobs = [["segmenter"], ["video", "evaluate"], ["cost"]]
+    jobs = [["segmenter"], ["video", "refine", "evaluate"], ["cost"]]
     if processes(parameters(["video"], spec, given)) > 1:
         jobs = [[name] for name in STAGES]
-    kept = [tuple(name for name in job if name in names) for job in jobs]
+    wanted = [name for name in spec.stage_names if name in names]
+    kept = [tuple(name for name in job if name in wanted) for job in jobs]
     return [job for job in kept if job]
 
 

@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from videomt_bench.runs import stages
 from videomt_bench.runs.claim import STALE
 from videomt_bench.runs.record import Record
 from videomt_bench.runs.spec import RunSpec
@@ -105,7 +104,7 @@ def _row(
 ) -> Row:
     segmenter = spec.segmenter_stage
     row = Row(spec.run_id, record.state, {}, reason=record.reason, metric=_scores(record))
-    for name in stages.STAGES:
+    for name in spec.stage_names:
         owner = segmenter if name == "segmenter" else spec.run_id
         job = live.get((owner, name))
         if name in record.stages or (name == "segmenter" and segmenters[segmenter]):
@@ -145,7 +144,7 @@ def _in_the_queue(row: Row, job: Job, jobs: Jobs) -> None:
 
 def _without_a_job(row: Row, record: Record, store: Store) -> None:
     """A run outside of the queue: it works on a machine, or it failed, or nobody has begun it."""
-    first = next((name for name in stages.STAGES if row.stages[name] != "done"), None)
+    first = next((name for name, state in row.stages.items() if state != "done"), None)
     if first is None:
         return
     if record.state == "running":
@@ -157,7 +156,8 @@ def _without_a_job(row: Row, record: Record, store: Store) -> None:
             row.reason = "nothing works on it any more; `sweep run` continues it"
     elif record.state in (*BROKEN, "preempted"):
         row.stages[first] = "failed"
-        for name in stages.STAGES[stages.STAGES.index(first) + 1 :]:
+        later = list(row.stages)[list(row.stages).index(first) + 1 :]
+        for name in later:
             row.stages[name] = "blocked" if row.stages[name] == "planned" else row.stages[name]
 
 

@@ -30,12 +30,13 @@ def status_table(status: Status, most: int | None = None) -> RenderableType:
     """
     rows = status.rows if most is None else sorted(status.rows, key=_rank)[:most]
     table = Table(box=None, header_style="bold")
-    for column in ("run", *STAGES, "step", "left", "last", "node", "reason"):
+    names = [name for name in STAGES if any(name in row.stages for row in status.rows)]
+    for column in ("run", *names, "step", "left", "last", "node", "reason"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(
             escape(row.run_id),
-            *(MARKS[row.stages[name]] for name in STAGES),
+            *(MARKS[row.stages[name]] if name in row.stages else "" for name in names),
             "" if row.step is None or row.state == "completed" else f"{row.step}/{row.total}",
             duration(row.eta_seconds),
             escape(row.metric),

@@ -51,16 +51,17 @@ def run_tasks(
 ) -> list[Task]:
     """The runs of which any of these stages is not done; with ``wait_for``, that one must be.
 
-    A run that is tested with the training of another one waits for it.
+    A run that is tested with the training of another one, or continues it, waits for it.
     """
     wanted = []
     ids = {spec.run_id for spec in specs}
     for spec in specs:
         done = open_record(spec, store).stages
-        if set(names) - set(done) and (wait_for is None or wait_for in done):
-            other = spec.trained.run_id
-            shared = "video" in names and other != spec.run_id and other in ids
-            wanted.append(Task(spec, names, spec.run_id, other if shared else spec.segmenter_stage))
+        own = tuple(name for name in names if name in spec.stage_names)
+        if set(own) - set(done) and (wait_for is None or wait_for in done):
+            lenders = [spec.trained.run_id, spec.online.run_id] if "video" in own else []
+            before = [i for i in lenders if i != spec.run_id and i in ids]
+            wanted.append(Task(spec, own, spec.run_id, [*before, spec.segmenter_stage][0]))
     return wanted
 
 

@@ -90,19 +90,20 @@ def prototype_loss(mask_features: Tensor, targets: Sequence[ClipTargets]) -> Ter
     return _mean_over_objects(items, mask_features)
 
 
-def reference_loss(reference: Tensor, queries: Sequence[Tensor]) -> Terms:
+def reference_loss(reference: Tensor, queries: Sequence[Tensor], from_first: bool = False) -> Terms:
     """What a tracker looks for in a frame, against that in the frames before and after.
 
-    References begin with the second frame. In each frame from the third on, the reference of a slot
-    that holds an object is nearer to the slot's in the previous frame, and in the next one, than to
-    those of all other slots there.
+    References begin with the second frame, or ``from_first``. In each frame after that one, the
+    reference of a slot that holds an object is nearer to the slot's in the previous frame, and in
+    the next one, than to those of all other slots there.
 
     Args:
-        reference: (B, T, Q, D); the first frame is not looked at.
+        reference: (B, T, Q, D).
         queries: long (N, T) of each clip, the slot of an object in a frame, -1 for none.
+        from_first: whether the first frame's is one of them (DVIS++); without, it is not looked at.
     """
-    length = reference.shape[1]
-    pairs = [(t, s) for t in range(2, length) for s in (t - 1, t + 1) if s < length]
+    length, first = reference.shape[1], 0 if from_first else 1
+    pairs = [(t, s) for t in range(first + 1, length) for s in (t - 1, t + 1) if s < length]
     if not pairs:
         nothing = unlearned(reference)
         return nothing, nothing
@@ -115,6 +116,27 @@ def reference_loss(reference: Tensor, queries: Sequence[Tensor]) -> Terms:
         (term(anchors, samples, same) * holds).sum() / items for term in (contrastive, cosine_error)
     )
     return main, cosine
+
+
+def refined_loss(embeddings: Tensor, queries: Sequence[Tensor]) -> Tensor:
+    """Refined tracks of objects: in each frame nearer to the track in all frames than to the other
+    tracks in this one (DVIS++, arXiv 2312.13305; without the memory of classes of its public code).
+
+    Args:
+        embeddings: (B, T, Q, D).
+        queries: long (N, 1) of each clip, the track of an object, -1 for none.
+    """
+    losses = []
+    for x, query in zip(embeddings.float(), queries, strict=True):
+        tracks = query[query >= 0].to(x.device)
+        anchors = x[:, tracks]
+        over_time = torch.einsum("tnd,snd->tns", anchors, x[:, tracks])
+        within = anchors @ x.mT
+        itself = tracks[:, None] == torch.arange(x.shape[1], device=x.device)
+        negatives = within.masked_fill(itself, NOT_HERE).logsumexp(-1)
+        losses.append(softplus(negatives + (-over_time).logsumexp(-1)).flatten())
+    found = torch.cat(losses)
+    return found.mean() if len(found) else unlearned(embeddings)
 
 
 def unlearned(x: Tensor) -> Tensor:

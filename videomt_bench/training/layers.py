@@ -18,7 +18,10 @@ class LossSettings:
 
     The weights from ``identity_weight`` on are those of CAVIS's contrastive losses, each with that
     of its cosine term; 0 switches a term off. ``pseudo_identity`` also matches absent objects in
-    single frames, and takes all of them for one more identity, as the official code does. Without
+    single frames, and takes all of them for one more identity, as the official code does. With
+    ``tracklets`` identities learn by the loss of CTVIS instead, and with ``first_reference`` the
+    loss of references looks at the first frame's too, both as in DVIS++; ``refined_weight`` is that
+    of the contrastive loss of its refiner. Without
     ``last_intermediate`` the last of the intermediate predictions is not supervised, as in the
     public VidEoMT code.
     """
@@ -38,6 +41,9 @@ class LossSettings:
     reference_cosine_weight: float = 2.0
     pseudo_identity: bool = False
     last_intermediate: bool = True
+    tracklets: bool = False
+    first_reference: bool = False
+    refined_weight: float = 0.0
 
 
 @dataclass

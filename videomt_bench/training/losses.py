@@ -22,6 +22,7 @@ from videomt_bench.training.identity_losses import (
     identity_loss,
     prototype_loss,
     reference_loss,
+    refined_loss,
     unlearned,
 )
 from videomt_bench.training.layers import (
@@ -32,7 +33,13 @@ from videomt_bench.training.layers import (
     sample_points,
 )
 from videomt_bench.training.matching import everywhere, match, match_guided
+from videomt_bench.training.tracklet_loss import tracklet_loss
 from videomt_bench.training.truncation import Carried
+from videomt_bench.training.whole_clip import (
+    as_one_image,
+    settings_of_one_image,
+    targets_of_one_image,
+)
 
 Totals = Mapping[Matching, float]
 """Targets of a whole batch, by matching, over the number of micro-batches that share it."""
@@ -74,7 +81,8 @@ def clip_losses(
     paper (arXiv 2602.17807) does not say whether its EoMT + CAVIS steps have them; without them
     nothing would teach the segmenter's heads, whose masks and classes the context features and the
     guidance read, while the encoder moves. Where identities learn, ``loss_identity`` and
-    ``loss_prototype``, where references do, ``loss_reference``, each with a ``_cosine`` term.
+    ``loss_prototype``, where references do, ``loss_reference``, each with a ``_cosine`` term. With
+    ``refined_weight`` whole clips also give ``loss_refined``.
 
     Args:
         output: of a training forward pass over B clips of T frames.
@@ -87,6 +95,10 @@ def clip_losses(
         points: where random points come from.
         carried: what the chunk before knows of the objects; it is brought up to date.
     """
+    embeddings = output.embeddings
+    if matching == "whole_clip":
+        settings = settings_of_one_image(settings, output.class_logits.shape[1])
+        output, targets = as_one_image(output), targets_of_one_image(targets)
     held = [] if carried is None else carried.queries
     with torch.autocast(output.mask_logits.device.type, enabled=False):
         layers = LayerPredictions.of(output, settings.last_intermediate)
@@ -101,6 +113,7 @@ def clip_losses(
             **{f"loss_{name}": value for name, value in losses.items()},
             **_segmenter_losses(output, targets, queries, matching, settings, totals, points),
             **_reference_losses(output, queries, settings),
+            **_refined_losses(embeddings, queries, matching, settings),
         }
 
 
@@ -119,7 +132,7 @@ def _layer_losses(
     count = _num_masks(targets, matching).clamp(min=1)
     if total is not None:
         count = torch.full_like(count, total or 1.0)
-    mask, dice = _mask_losses(layers, pairs, settings, points)
+    mask, dice = mask_losses(layers, pairs, settings, points)
     return {
         "class": settings.class_weight * _class_loss(layers, pairs, settings, total),
         "mask": settings.mask_weight * mask / count,
@@ -171,7 +184,8 @@ def _identity_losses(
         layers = LayerPredictions.stack([source])
         queries = match(layers, everywhere(targets), "per_frame", settings, points)
     final = [query[-1] for query in queries]
-    losses = _terms("identity", weights, identity, lambda: identity_loss(identity, targets, final))
+    loss = tracklet_loss if settings.tracklets else identity_loss
+    losses = _terms("identity", weights, identity, partial(loss, identity, targets, final))
     if features is not None and features.requires_grad:
         weights = settings.prototype_weight, settings.prototype_cosine_weight
         terms = partial(prototype_loss, features, targets)
@@ -186,8 +200,18 @@ def _reference_losses(
     if reference is None or not reference.requires_grad:
         return {}
     weights = settings.reference_weight, settings.reference_cosine_weight
-    terms = partial(reference_loss, reference, [query[-1] for query in queries])
+    slots = [query[-1] for query in queries]
+    terms = partial(reference_loss, reference, slots, settings.first_reference)
     return _terms("reference", weights, reference, terms)
+
+
+def _refined_losses(
+    embeddings: Tensor, queries: Sequence[Tensor], matching: Matching, settings: LossSettings
+) -> dict[str, Tensor]:
+    if matching != "whole_clip" or not settings.refined_weight:
+        return {}
+    loss = refined_loss(embeddings, [query[-1] for query in queries])
+    return {"loss_refined": settings.refined_weight * loss}
 
 
 def _terms(
@@ -258,7 +282,7 @@ def _class_loss(
     return terms.sum() / (total + others)
 
 
-def _mask_losses(
+def mask_losses(
     layers: LayerPredictions, pairs: Pairs, settings: LossSettings, points: Points
 ) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy and Dice at sampled points, summed over pairs and layers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -47,10 +48,10 @@ def match(
     """For each clip the query (L, N, T) of every object and frame, -1 where there is none.
 
     ``held`` are the queries (L, M) that the first M objects of each clip keep from frames before;
-    first-appearance matching alone has them.
+    first-appearance matching alone has them. A whole clip is matched as its one frame.
     """
-    if matching not in ("first_appearance", "per_frame"):
-        raise unknown("matching", matching, ("first_appearance", "per_frame"))
+    if matching not in get_args(Matching):
+        raise unknown("matching", matching, get_args(Matching))
     first = matching == "first_appearance"
     old = [queries.shape[1] for queries in held] if first and held else [0] * len(targets)
     columns = [
@@ -58,7 +59,7 @@ def match(
         for t, n in zip(targets, old, strict=True)
     ]
     frames = [(b, t) for b, clip in enumerate(columns) for t in clip]
-    costs = dict(zip(frames, _costs(layers, targets, frames, settings, points), strict=True))
+    costs = dict(zip(frames, object_costs(layers, targets, frames, settings, points), strict=True))
     assign = _assign_first if first else _assign_frames
     depth, _, length, queries = layers.class_logits.shape[:4]
     result = []
@@ -140,7 +141,7 @@ def _assign_frames(
         found[objects[picked], t] = rows
 
 
-def _costs(
+def object_costs(
     layers: LayerPredictions,
     targets: Sequence[ClipTargets],
     frames: list[tuple[int, int]],

@@ -151,8 +151,8 @@ class Sharing:
         if parts == 1:
             return None
         own = torch.stack([_targets(batch.targets) for batch in batches]).sum(0)
-        first, frame = (n / parts for n in self.group.sum(own).tolist())
-        return {"first_appearance": first, "per_frame": frame}
+        first, frame, clip = (n / parts for n in self.group.sum(own).tolist())
+        return {"first_appearance": first, "per_frame": frame, "whole_clip": clip}
 
     def _seeds(self, step: int, chunk: int) -> tuple[int, ...]:
         # the 2 keeps these generators apart from those of the data and of the iterations
@@ -163,7 +163,8 @@ class Sharing:
 
 
 def _targets(targets: Sequence[ClipTargets]) -> torch.Tensor:
-    """Numbers of targets by first appearance, which has absent ones, and by frame: long (2,)."""
+    """Numbers of targets by first appearance, which has absent ones, by frame and by clip (3,)."""
     whole = sum(target.present.numel() for target in targets)
     seen = sum(int(target.present.sum()) for target in targets)
-    return torch.tensor([whole, seen])
+    objects = sum(int(target.present.any(1).sum()) for target in targets)
+    return torch.tensor([whole, seen, objects])

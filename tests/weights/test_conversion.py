@@ -1,0 +1,216 @@
+"""Official files -> ours -> transformers, and the outputs of transformers' own models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from weights import published
+from weights.published import Shapes
+
+from videomt_bench.errors import BenchError
+from videomt_bench.weights import (
+    build_model,
+    check_weights,
+    convert_weights,
+    identify,
+    inspect_weights,
+    load_weights,
+)
+from videomt_bench.weights.converting import in_layout
+from videomt_bench.weights.reading import read_weights
+
+transformers = pytest.importorskip("transformers")
+SIZE, FRAMES = 96, 3
+SMALL = dict(dim=384, depth=12, joint=3, classes=7, queries=9)
+TOLERANCE = dict(atol=1e-4, rtol=0)
+State = dict[str, Tensor]
+
+
+def random_state(shapes: Shapes) -> State:
+    """Norms near one, all else so large that every tensor changes the outputs."""
+    torch.manual_seed(0)
+    state = {name: 0.05 * torch.randn(shape) for name, shape in shapes.items()}
+    for name, value in state.items():
+        if name.endswith((".gamma", ".lambda1", "norm1.weight", "norm2.weight", "norm.weight")):
+            value += 1
+    return state
+
+
+def official(family: str, folder: Path) -> Path:
+    """A file of random weights, as its authors write it."""
+    file, grid = folder / "official.pth", SIZE // 16
+    if family == "videomt":
+        torch.save({"model": random_state(published.videomt(grid=grid, **SMALL))}, file)
+    elif family == "videomt_segmenter":
+        shapes = published.videomt(grid=grid, fusion=False, **SMALL)
+        torch.save({"model": random_state(shapes)}, file)
+    else:
+        shapes = published.videomt_dinov3(fusion=False, **SMALL)
+        torch.save({"model": random_state(shapes)}, file)
+    return file
+
+
+PORTS = {
+    "videomt": "VideomtForUniversalSegmentation",
+    "videomt_segmenter": "EomtForUniversalSegmentation",
+    "videomt_dinov3_segmenter": "EomtDinov3ForUniversalSegmentation",
+}
+
+
+@pytest.fixture(params=list(PORTS))
+def converted(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path, Path]:
+    """Family, official file, folder of transformers; by way of a file of ours."""
+    source = official(request.param, tmp_path)
+    convert_weights(source, "ours", tmp_path / "ours.safetensors")
+    done = convert_weights(tmp_path / "ours.safetensors", "transformers", tmp_path / "port")
+    assert done.family.startswith("transformers_")
+    if request.param.endswith("dinov3_segmenter"):  # its size is no tensor's
+        config = json.loads((tmp_path / "port" / "config.json").read_text())
+        config["image_size"] = SIZE
+        (tmp_path / "port" / "config.json").write_text(json.dumps(config))
+    return request.param, source, tmp_path / "port"
+
+
+@torch.no_grad()
+def test_outputs_of_transformers_are_ours(converted: tuple[str, Path, Path]) -> None:
+    """Classes and masks to 1e-4, through ``from_pretrained``."""
+    family, source, folder = converted
+    port, loading = getattr(transformers, PORTS[family]).from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(loading[x] for x in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    model = build_model(inspect_weights(source)).eval()
+    load_weights(source, model)
+    clip = torch.randn(1, FRAMES, 3, SIZE, SIZE)
+    expected = port.eval()(clip if family == "videomt" else clip[0])
+    found, _ = model(clip)
+    torch.testing.assert_close(found.class_logits[0], expected.class_queries_logits, **TOLERANCE)
+    torch.testing.assert_close(found.mask_logits[0], expected.masks_queries_logits, **TOLERANCE)
+    # the frames differ, and so do the queries: a swap would be seen
+    assert (found.class_logits[0, 1:] - found.class_logits[0, :1]).abs().max() > 1e-2
+    assert found.class_logits[0].std(1).max() > 1e-2
+    assert found.mask_logits.std() > 1e-2
+
+
+@torch.no_grad()
+def test_every_tensor_matters_to_the_outputs(tmp_path: Path) -> None:
+    """So that the comparison sees every rule: a change of any tensor moves an output."""
+    source = official("videomt", tmp_path)
+    state = read_weights(source)
+    model = build_model(inspect_weights(source)).eval()
+    load_weights(source, model)
+    clip = torch.randn(1, 2, 3, SIZE, SIZE)
+    before, _ = model(clip)
+    blind = []
+    for name, value in model.state_dict().items():
+        if ".blocks." in name and ".blocks.4." not in name and ".blocks.11." not in name:
+            continue
+        kept = value.clone()
+        value.add_(0.1 * torch.randn_like(value))
+        after, _ = model(clip)
+        value.copy_(kept)
+        moved = [
+            (a - b).abs().max() > 1e-3
+            for a, b in (
+                (after.class_logits, before.class_logits),
+                (after.mask_logits, before.mask_logits),
+            )
+        ]
+        if not any(moved):
+            blind.append(name)
+    assert blind == []
+    assert len(state) == 198
+
+
+def test_and_back_again(converted: tuple[str, Path, Path], tmp_path: Path) -> None:
+    """transformers -> official: the bits of the file that it all began with."""
+    family, source, folder = converted
+    done = convert_weights(folder, family, tmp_path / "again.pth")
+    assert done.family == family
+    first = torch.load(source, weights_only=True)["model"]
+    second = torch.load(tmp_path / "again.pth", weights_only=True)["model"]
+    made = {"backbone.attn_mask_probs", "criterion.empty_weight"}
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[k], second[k]) for k in first if k not in made)
+    assert not second["backbone.attn_mask_probs"].any()
+    weight = second["criterion.empty_weight"]
+    assert weight.tolist() == pytest.approx([1.0] * 7 + [0.1])
+
+
+def test_check_passes_and_sees_a_difference(
+    converted: tuple[str, Path, Path], tmp_path: Path
+) -> None:
+    family, source, folder = converted
+    found = check_weights(source, folder)
+    assert found.models == ("ours", PORTS[family])
+    assert found.clip == (1, 2, 3, found.clip[3], found.clip[3])
+    assert found.passed
+    document = torch.load(source, weights_only=True)
+    document["model"]["backbone.mask_head.2.weight"] += 1e-3
+    torch.save(document, tmp_path / "changed.pth")
+    changed = check_weights(tmp_path / "changed.pth", folder)
+    assert not changed.passed
+    assert changed.class_logits <= 1e-4 < changed.mask_logits
+
+
+@pytest.mark.parametrize(
+    ("family", "shapes"),
+    [
+        ("minvis", published.mask2former),
+        ("dvis_plus_segmenter", published.ctvis),
+        ("cavis_segmenter", published.cavis_segmenter),
+        ("cavis", published.cavis),
+        ("dvis_plus", published.dvis_plus),
+        ("dvis_daq", published.daq),
+    ],
+)
+def test_decoupled_files_come_back(family: str, shapes: object, tmp_path: Path) -> None:
+    """As ours and back: the same bits under the same names, and constants where we have none."""
+    first = random_state(shapes(dim=384, depth=12, classes=3, queries=5))
+    ours = in_layout(identify(first, "theirs"), "ours")[1]
+    found, second = in_layout(identify(ours, "ours"), family)
+    assert found.name == family
+    assert second.keys() == first.keys()
+    constant = ("empty_weight", "mask_token", "vit_module.norm.weight", "vit_module.norm.bias")
+    unread = "reid_embed" if family == "dvis_daq" else "laplacian"
+    for name, value in first.items():
+        if not name.endswith(constant) and unread not in name:
+            assert torch.equal(second[name], value), name
+    if "sem_seg_head.predictor.laplacian" in second:
+        kernel = second["sem_seg_head.predictor.laplacian"][0, 0]
+        assert kernel.tolist() == [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    source = official("videomt", tmp_path)
+    for to, out, match in (
+        ("transformers", "port.txt", "or a folder"),
+        ("official", "folder", r"valid: a file that ends in \.pth"),
+        ("ours", "x.pkl", r"valid: a file that ends in \.pth"),
+        ("theirs", "x.pth", "unknown target 'theirs'"),
+    ):
+        with pytest.raises(BenchError, match=match) as caught:
+            convert_weights(source, to, tmp_path / out)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / out).exists()
+
+
+def test_values_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    source = official("videomt", tmp_path)
+    document = torch.load(source, weights_only=True)
+    document["model"]["backbone.q.weight"][0, 0] = float("nan")
+    torch.save(document, source)
+    with pytest.raises(BenchError, match=r"memory\.learned\.weight of .* no numbers"):
+        convert_weights(source, "ours", tmp_path / "x.pth")
+
+
+def test_files_with_other_outputs_are_not_compared(tmp_path: Path) -> None:
+    source = official("videomt", tmp_path)
+    other = random_state(published.videomt(grid=6, **{**SMALL, "classes": 8}))
+    torch.save({"model": other}, tmp_path / "other.pth")
+    with pytest.raises(BenchError, match="7 classes and 9 queries"):
+        check_weights(source, tmp_path / "other.pth")

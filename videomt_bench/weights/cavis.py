@@ -1,0 +1,62 @@
+"""CAVIS as its authors publish it (Lee et al., ICCV 2025): its segmenter, and the online model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from videomt_bench.weights.dvis import REFINER, REFINER_MARK
+from videomt_bench.weights.family import Family
+from videomt_bench.weights.mask2former import (
+    HEADS,
+    MARKS,
+    PREDICTOR,
+    REID,
+    SEGMENTER,
+    attention_layers,
+)
+from videomt_bench.weights.rules import Unused, layout
+
+
+def _laplacian(_: Mapping[str, Tensor]) -> Tensor:
+    kernel = torch.full((1, 1, 3, 3), -1.0)
+    kernel[..., 1, 1] = 8
+    return kernel
+
+
+LAPLACIAN = PREDICTOR + "laplacian"
+APPEARANCE = REID + layout([], Unused(LAPLACIAN, _laplacian))
+TRACKER = layout([("ctx_query_embed.{p}", "ctx_query_embed.{p}")]) + attention_layers() + HEADS
+CONTEXT = "tracker.ctx_query_embed.weight"
+
+FAMILIES = (
+    Family(
+        "cavis",
+        "CAVIS, online",
+        SEGMENTER + APPEARANCE + TRACKER.within("tracker.", "tracker."),
+        marks=(*MARKS, LAPLACIAN, CONTEXT),
+        without=(REFINER_MARK,),
+        variant="step0_cavis",
+        notes=(
+            "the public code used these weights with the inverse of each permutation, which the "
+            "variant does not: CavisTracker(inverse_matching=True)",
+        ),
+    ),
+    Family(
+        "cavis_offline",
+        "CAVIS, offline",
+        SEGMENTER + APPEARANCE + TRACKER.within("tracker.", "tracker.") + REFINER,
+        marks=(*MARKS, LAPLACIAN, CONTEXT, REFINER_MARK),
+        notes=("no variant here is CAVIS with a temporal refiner",),
+    ),
+    Family(
+        "cavis_segmenter",
+        "segmenter of CAVIS",
+        SEGMENTER + APPEARANCE,
+        marks=(*MARKS, LAPLACIAN),
+        without=("tracker.{rest}",),
+        segmenter_of="step0_cavis",
+    ),
+)

@@ -1,0 +1,140 @@
+"""Which ViT a checkpoint has, by names and shapes of its tensors; and files of a ViT alone."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videomt_bench.errors import BenchError
+from videomt_bench.models.encoder_weights import to_timm
+from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
+from videomt_bench.weights.rules import State
+
+SIZES = {
+    (192, 12): "tiny",
+    (384, 12): "small",
+    (768, 12): "base",
+    (1024, 24): "large",
+    (1536, 40): "giant",
+    (1280, 32): "huge_plus",
+}
+"""Width and number of blocks -> how a name calls the size."""
+NAMES = {
+    "DINOv2 with registers": "vit_{}_patch14_reg4_dinov2",
+    "DINOv2": "vit_{}_patch14_dinov2",
+    "DINOv3": "vit_{}_patch16_dinov3",
+    "DINOv3 with biases": "vit_{}_patch16_dinov3_qkvb",
+    "DeiT III": "deit3_{}_patch16_224",
+    "EVA-02": "eva02_{}_patch14_224",
+    "CLIP": "vit_{}_patch{}_clip_224",
+    "SigLIP": "vit_{}_patch16_siglip_256",
+    "plain": "vit_{}_patch16_224",
+}
+"""Kind of a ViT -> timm's name, by its size and, for CLIP, the patch of its pre-training."""
+CLIP_PATCHES = {"base": 16, "large": 14}
+CONV_STEMS = {(96, 6): "vit_tiny_conv_patch8"}
+BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?)\.(\d+)\.norm1\.weight$")
+DEFAULT_SIZE = 640
+"""Where nothing in a file depends on the size of the image."""
+
+
+@dataclass(frozen=True)
+class FoundEncoder:
+    """A ViT by timm's name, its patch and the side of the image that its positions cover."""
+
+    name: str
+    patch_size: int
+    image_size: int
+
+    def spec(self) -> EncoderSpec:
+        """To build it, with random weights."""
+        return EncoderSpec(self.name, self.image_size, self.patch_size)
+
+
+def find_encoder(state: Mapping[str, Tensor]) -> FoundEncoder:
+    """The ViT of a state in one of the layouts of ``models.encoder_weights``.
+
+    Raises:
+        BenchError: none of those known here.
+    """
+    blocks = [(int(m[1]), len(v)) for k, v in state.items() if (m := BLOCK.search(k))]
+    if not blocks:
+        raise BenchError("the tensors of the encoder are those of no plain ViT")
+    width, depth = blocks[0][1], 1 + max(i for i, _ in blocks)
+    patch = _patch(state)
+    if "patch_embed.proj.0.weight" in state:
+        name = CONV_STEMS.get((width, depth))
+    else:
+        size = SIZES.get((width, depth))
+        name = size and NAMES[_kind(state)].format(size, CLIP_PATCHES.get(size, 14))
+    if not name:
+        raise BenchError(
+            f"no encoder of {depth} blocks of width {width} is known; valid widths and depths: "
+            + ", ".join(f"{w} and {d}" for w, d in [*SIZES, *CONV_STEMS])
+        )
+    return FoundEncoder(name, patch, _grid(state) * patch or DEFAULT_SIZE)
+
+
+def encoder_tensors(encoder: ViTEncoder, state: State, source: str) -> State:
+    """The tensors of a ViT by timm's names, resampled to its patches and grid.
+
+    Raises:
+        BenchError: they cannot be.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return to_timm(encoder.vit, state)
+    except Exception as error:  # whatever a layout that looks like another one leads to
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BenchError(f"the encoder in {source!r} cannot be read: {reason}") from None
+
+
+def timm_names(state: State, source: str) -> State:
+    """The tensors of a file of an encoder alone, by timm's names, in their own sizes.
+
+    Raises:
+        BenchError: an encoder that is not known here.
+    """
+    found = find_encoder(state)
+    with torch.device("meta"):
+        encoder = build_encoder(found.spec())
+    return encoder_tensors(encoder, state, source)
+
+
+def _kind(state: Mapping[str, Tensor]) -> str:
+    names = set(state)
+    rotary = {"storage_tokens", "embeddings.register_tokens"} & names
+    if rotary or {"reg_token", "blocks.0.gamma_1"} <= names:
+        biases = ("attn.q_bias", "attn.qkv.bias", "attention.q_proj.bias")
+        return "DINOv3 with biases" if any(n.endswith(biases) for n in names) else "DINOv3"
+    if {"reg_token", "register_tokens"} & names:
+        return "DINOv2 with registers"
+    if any(".mlp.fc1_g." in n or ".mlp.w1." in n or n.endswith(".q_bias") for n in names):
+        return "EVA-02"
+    if any(n.endswith((".ls1.gamma", ".gamma_1")) for n in names):
+        tokens = state["pos_embed"].shape[1] if "pos_embed" in state else 0
+        return "DINOv2" if math.isqrt(tokens) ** 2 != tokens else "DeiT III"
+    if "norm_pre.weight" in names:
+        return "CLIP"
+    return "plain" if "cls_token" in names else "SigLIP"
+
+
+def _patch(state: Mapping[str, Tensor]) -> int:
+    """Its side in pixels: that of the kernel, or what the convolutions of a stem come to."""
+    kernels = [v for k, v in state.items() if "patch_embed" in k and v.dim() == 4]
+    if len(kernels) > 1:
+        return int(2 ** len(kernels))
+    return int(kernels[0].shape[-1]) if kernels else 16
+
+
+def _grid(state: Mapping[str, Tensor]) -> int:
+    """Patches along a side of the position grid; 0 without positions."""
+    positions = state.get("pos_embed")
+    return 0 if positions is None else math.isqrt(positions.shape[1])

@@ -1,0 +1,212 @@
+"""What a file of weights is, decided from the names and shapes of its tensors alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from videomt_bench.errors import BenchError
+from videomt_bench.models import ModelSpec
+from videomt_bench.models.encoders import EncoderSpec
+from videomt_bench.weights import cavis, daq, dvis, eomt, mask2former, own, ports, videomt
+from videomt_bench.weights.encoders import FoundEncoder, find_encoder, timm_names
+from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family
+from videomt_bench.weights.reading import read_weights, weight_file
+from videomt_bench.weights.rules import Renamed, State, has_name, layout
+
+ENCODER_ALONE = Family(
+    "encoder",
+    "an encoder alone",
+    layout([("{rest}", ENCODER + "{rest}")]),
+    marks=("{rest}",),
+)
+FAMILIES: tuple[Family, ...] = (
+    *own.FAMILIES,
+    *eomt.FAMILIES,
+    *videomt.FAMILIES,
+    *ports.FAMILIES,
+    *cavis.FAMILIES,
+    *daq.FAMILIES,
+    *dvis.FAMILIES,
+    *mask2former.FAMILIES,
+)
+"""In the order in which they are tried."""
+
+PARTS = {
+    "encoder": ("segmenter.encoder.", "segmenter.adapter.encoder."),
+    "adapter": ("segmenter.adapter.level_embed",),
+    "pixel decoder": ("segmenter.pixel_decoder.",),
+    "decoder": ("segmenter.decoder.",),
+    "heads": ("segmenter.class_head.",),
+    "queries": ("memory.learned.",),
+    "query fusion": ("memory.fuse.",),
+    "re-ID": ("tracker.appearance.",),
+    "tracker": ("tracker.layers.", "tracker.heads."),
+    "refiner": ("refiner.",),
+}
+"""Part of a model -> beginnings of our names, one of which it has."""
+BUFFER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+SWIN_WIDTH = "backbone.patch_embed.proj.weight"
+FOREIGN = ("R50", "R101", "ResNet", "Swin")
+"""Beginnings of the names of backbones that no model here has."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a file of weights is."""
+
+    family: str
+    title: str
+    variant: str | None
+    """What it fills; None: a segmenter or an encoder alone, or not known."""
+    segmenter_of: str | None
+    """A variant whose segmenter it is, where it fills none."""
+    encoder: str | None
+    """timm's name, or R50 or Swin, which no model here has."""
+    image_size: int
+    """Side of the image that its position grid covers."""
+    patch_size: int
+    num_classes: int | None
+    num_queries: int | None
+    parts: tuple[str, ...]
+    tensors: int
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether they are of a model on a backbone that is not built here."""
+        return self.encoder is not None and self.encoder.startswith(FOREIGN)
+
+    def spec(self) -> ModelSpec:
+        """The sizes of a model that the weights fit.
+
+        Raises:
+            BenchError: they are not those of a whole segmenter that can be built here.
+        """
+        if self.foreign:
+            raise BenchError(
+                f"the weights are of a model on {self.encoder}, which is not built here; "
+                "valid are plain ViTs"
+            )
+        if self.encoder is None or self.num_classes is None or self.num_queries is None:
+            raise BenchError(f"weights of the family {self.family!r} are no whole segmenter")
+        encoder = EncoderSpec(self.encoder, self.image_size, self.patch_size)
+        return ModelSpec(encoder, self.num_classes, self.num_queries)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a file by our names, and what the file is."""
+
+    source: str
+    """What a message calls the file."""
+    family: Family
+    info: WeightsInfo
+    renamed: Renamed
+
+    @property
+    def state(self) -> State:
+        """The tensors by our names."""
+        return self.renamed.state
+
+    def with_state(self, state: State, *notes: str) -> Weights:
+        """The same with other tensors."""
+        info = replace(self.info, notes=self.info.notes + notes)
+        return replace(self, renamed=replace(self.renamed, state=state), info=info)
+
+
+def open_weights(path: Path | str) -> Weights:
+    """Read a file and say what it is.
+
+    Raises:
+        BenchError: it cannot be read, or is of no known family.
+    """
+    return identify(read_weights(path), str(weight_file(Path(path))))
+
+
+def identify(state: State, source: str) -> Weights:
+    """Say what a state dict is, and give its tensors our names.
+
+    Raises:
+        BenchError: it is of no known family.
+    """
+    if family := find_family(state):
+        try:
+            renamed = family.layout.to_ours(state)
+        except (RuntimeError, IndexError) as error:  # joining tensors that do not fit
+            raise BenchError(f"tensors of {source!r} cannot be joined: {error}") from None
+        return Weights(source, family, _info(family, state, renamed.state), renamed)
+    try:
+        alone = timm_names(state, source)
+    except BenchError as error:
+        raise BenchError(
+            f"weights {source!r} are of no known family ({error}); valid: "
+            + ", ".join(f.name for f in (*FAMILIES, ENCODER_ALONE))
+        ) from None
+    renamed = ENCODER_ALONE.layout.to_ours(alone)
+    info = _info(ENCODER_ALONE, state, renamed.state)
+    return Weights(source, ENCODER_ALONE, info, renamed)
+
+
+def find_family(names: Collection[str]) -> Family | None:
+    """The family whose names these are."""
+    return next((f for f in FAMILIES if f.fits(names)), None)
+
+
+def vit_tensors(state: Mapping[str, Tensor]) -> State:
+    """The encoder's tensors of a state by our names, by timm's names."""
+    for prefix in (ENCODER, ADAPTED_ENCODER):
+        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if found:
+            return found
+    return {}
+
+
+def _info(family: Family, raw: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsInfo:
+    encoder = _encoder(raw, state)
+    queries = state.get("memory.learned.weight")
+    head = next((state[k] for k in CLASS_HEADS if k in state), None)
+    classes = None if head is None else len(head) - 1
+    variant = family.by_classes.get(classes, family.variant) if classes else family.variant
+    return WeightsInfo(
+        family=family.name,
+        title=family.title,
+        variant=variant,
+        segmenter_of=family.segmenter_of,
+        encoder=encoder.name,
+        image_size=encoder.image_size,
+        patch_size=encoder.patch_size,
+        num_classes=classes,
+        num_queries=None if queries is None else len(queries),
+        parts=tuple(p for p, begin in PARTS.items() if any(k.startswith(begin) for k in state)),
+        tensors=len(raw),
+        parameters=sum(v.numel() for k, v in state.items() if not BUFFER.search(k)),
+        notes=family.notes,
+    )
+
+
+def _encoder(raw: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> FoundEncoder:
+    if name := _convolutional(raw):
+        return FoundEncoder(name, 0, 0)
+    return find_encoder(vit_tensors(state))
+
+
+def _convolutional(raw: Mapping[str, Tensor]) -> str | None:
+    """A backbone of detectron2 that no model here has: a ResNet or a Swin transformer."""
+    if has_name(raw, "backbone.res2.{rest}"):
+        blocks = sum(name.startswith("backbone.res4.") for name in raw if ".conv1.weight" in name)
+        return {6: "R50", 23: "R101"}.get(blocks, "ResNet")
+    if has_name(raw, "backbone.layers.{i}.blocks.{rest}") and SWIN_WIDTH in raw:
+        size = {96: "T or Swin-S", 128: "B", 192: "L"}.get(len(raw[SWIN_WIDTH]), "?")
+        return f"Swin-{size}"
+    return None

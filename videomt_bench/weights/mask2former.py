@@ -1,0 +1,141 @@
+"""ViT-Adapter + Mask2Former as detectron2 files have it: what MinVIS, CTVIS, CAVIS, DVIS++ and
+DVIS-DAQ share, and the segmenters alone.
+
+Mask2Former: Cheng et al., CVPR 2022; MinVIS: Huang et al., NeurIPS 2022; CTVIS: Ying et al., ICCV
+2023. The encoder is DINOv2 without registers, by the names of its authors, which are timm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from videomt_bench.weights.family import (
+    ADAPTED_ENCODER,
+    Family,
+    empty_weight,
+    width,
+)
+from videomt_bench.weights.rules import Layout, Rule, Unused, layout
+
+
+def _ones(state: Mapping[str, Tensor]) -> Tensor:
+    return torch.ones(width(state))
+
+
+def _zeros(state: Mapping[str, Tensor]) -> Tensor:
+    return torch.zeros(width(state))
+
+
+def _mask_token(state: Mapping[str, Tensor]) -> Tensor:
+    return torch.zeros(1, width(state))
+
+
+EXTRACTORS = (
+    *((f"interactions.{i}.extractor.", f"extractors.{i}.") for i in range(4)),
+    *((f"interactions.3.extra_extractors.{i}.", f"extractors.{4 + i}.") for i in range(2)),
+)
+EXTRACTOR = layout(
+    [
+        ("query_norm.{p}", "query_norm.{p}"),
+        ("feat_norm.{p}", "feature_norm.{p}"),
+        ("attn.{rest}", "attention.{rest}"),
+        ("ffn_norm.{p}", "ffn_norm.{p}"),
+        ("ffn.dwconv.dwconv.{p}", "ffn.depthwise.{p}"),
+        ("ffn.fc{i}.{p}", "ffn.fc{i}.{p}"),
+    ]
+)
+ADAPTER = layout(
+    [
+        ("level_embed", "level_embed"),
+        *((f"spm.fc{i + 1}.{{p}}", f"prior.project.{i}.{{p}}") for i in range(4)),
+        ("spm.{rest}", "prior.{rest}"),
+        ("up.{p}", "up.{p}"),
+        *((f"norm{i + 1}.{{rest}}", f"norms.{i}.{{rest}}") for i in range(4)),
+    ]
+)
+for there, here in EXTRACTORS:
+    ADAPTER += EXTRACTOR.within(there, here)
+ENCODER = layout(
+    [],
+    # the outputs of the blocks are used raw
+    Unused("norm.weight", _ones),
+    Unused("norm.bias", _zeros),
+    Unused("mask_token", _mask_token),
+) + layout(
+    [(name, name) for name in ("cls_token", "pos_embed", "patch_embed.{rest}", "blocks.{rest}")]
+)
+BACKBONE = ADAPTER.within("", "segmenter.adapter.") + ENCODER.within("vit_module.", ADAPTED_ENCODER)
+PIXEL_DECODER = layout(
+    [
+        ("input_proj.{rest}", "input_proj.{rest}"),
+        ("transformer.level_embed", "level_embed"),
+        ("transformer.encoder.layers.{i}.self_attn.{rest}", "layers.{i}.attention.{rest}"),
+        ("transformer.encoder.layers.{i}.{rest}", "layers.{i}.{rest}"),
+        ("mask_features.{p}", "mask_features.{p}"),
+        ("adapter_1.weight", "lateral.0.weight"),
+        ("adapter_1.norm.{p}", "lateral.1.{p}"),
+        ("layer_1.weight", "output.0.weight"),
+        ("layer_1.norm.{p}", "output.1.{p}"),
+    ]
+).within("pixel_decoder.", "segmenter.pixel_decoder.")
+
+
+def attention_layers(prefix: str = "transformer_") -> Layout:
+    """The three parts of every layer of a decoder or tracker."""
+    cross, own, ffn = (
+        f"{prefix}{x}_layers.{{i}}." for x in ("cross_attention", "self_attention", "ffn")
+    )
+    return layout(
+        [
+            (cross + "multihead_attn.{rest}", "layers.{i}.cross_attention.{rest}"),
+            (cross + "norm.{p}", "layers.{i}.cross_norm.{p}"),
+            (own + "self_attn.{rest}", "layers.{i}.self_attention.{rest}"),
+            (own + "norm.{p}", "layers.{i}.self_norm.{p}"),
+            (ffn + "norm.{p}", "layers.{i}.ffn_norm.{p}"),
+            (ffn + "linear{j}.{p}", "layers.{i}.linear{j}.{p}"),
+        ]
+    )
+
+
+HEADS = layout(
+    [
+        ("decoder_norm.{p}", "heads.norm.{p}"),
+        ("class_embed.{p}", "heads.class_embed.{p}"),
+        ("mask_embed.{rest}", "heads.mask_embed.{rest}"),
+    ]
+)
+DECODER = (attention_layers() + HEADS).within("", "segmenter.decoder.") + layout(
+    [
+        ("query_feat.weight", "memory.learned.weight"),
+        ("query_embed.weight", "segmenter.decoder.query_positions"),
+        ("level_embed.weight", "segmenter.decoder.level_embed"),
+    ],
+    # in files older than their version 2
+    Rule(("static_query.weight",), ("memory.learned.weight",), one_way=True),
+)
+CRITERION = Layout((), (Unused("criterion.empty_weight", empty_weight),))
+SEGMENTER = (
+    BACKBONE.within("backbone.")
+    + PIXEL_DECODER.within("sem_seg_head.")
+    + DECODER.within("sem_seg_head.predictor.")
+    + CRITERION
+)
+PREDICTOR = "sem_seg_head.predictor."
+REID = layout([(PREDICTOR + "reid_embed.{rest}", "tracker.appearance.reid.{rest}")])
+MARKS = (PREDICTOR + "class_embed.weight", "sem_seg_head.pixel_decoder.mask_features.weight")
+REID_MARK = PREDICTOR + "reid_embed.layers.0.weight"
+TRACKER = "tracker.{rest}"
+
+FAMILIES = (
+    Family(
+        "minvis",
+        "Mask2Former or MinVIS",
+        SEGMENTER,
+        marks=MARKS,
+        without=(REID_MARK, TRACKER),
+        variant="minvis",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Published checkpoints as data: what each is, its numbers, and how it is tested."""
