@@ -85,7 +85,7 @@ def refined_output(
     return ClipOutput(
         *final,
         queries=online.queries,
-        embeddings=online.embeddings,
+        embeddings=layers[-1].embeddings,
         intermediate=tuple(ClipPrediction(*other) for other in others),
         order=order,
         source=replace(online, source=None, intermediate=()),
