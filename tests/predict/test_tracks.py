@@ -30,6 +30,7 @@ class Scripted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
+        self.refiner = None
 
     def forward(self, clip: Tensor, state: int | None) -> tuple[ClipOutput, int]:
         start = state or 0
