@@ -250,7 +250,9 @@ class DaqTracker(Tracker):
         """One frame of one stream."""
         first = before is None
         places = self.limits.places * self.count
-        state = Tracks.none(places, frame.queries) if before is None else before
+        # what is kept for long is kept in full precision
+        wide = torch.promote_types(frame.queries.dtype, torch.float32)
+        state = Tracks.none(places, frame.queries.to(wide)) if before is None else before
         living = state.living(0 if first else self.counted)
         tracks, anchors = state.queries[living], state.anchors.take(living)
         states = self.begin(frame) if first else self.follow(frame, tracks, anchors.fused)
