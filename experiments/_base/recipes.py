@@ -240,11 +240,16 @@ recipes = dict(
                     **_no_reference,
                 )
             ),
+            refine=dict(frames=15, train=dict(losses=dict(refined_weight=0.0))),
         ),
         datasets=_each(
             _youtube,
-            _iterations(160000),
-            ovis=dict(**_ovis_tracks, test=dict(short_side=544)),
+            dict(**_iterations(160000), refine=dict(train=dict(iterations=160000))),
+            ovis=dict(
+                **_ovis_tracks,
+                refine=dict(train=dict(iterations=80000)),
+                test=dict(short_side=544),
+            ),
             vipseg=dict(video=dict(train=_daq_vipseg)),
             vspw=_dense_tracks,
         ),

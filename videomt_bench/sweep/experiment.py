@@ -159,7 +159,7 @@ class Experiment:
     def recipe_of(self, variant: str, dataset: DatasetSpec, name: str = "") -> Recipe:
         """The recipe of a variant on a data set, as one of ``recipes`` or as all have it.
 
-        The stage of a refiner is only there where the variant has one.
+        It has the stage of a refiner only where the variant has one.
 
         Raises:
             BenchError: no such named recipe, or a setting that is not there.
