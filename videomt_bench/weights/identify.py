@@ -143,8 +143,9 @@ def identify(state: State, source: str) -> Weights:
     if family := find_family(state):
         try:
             renamed = family.layout.to_ours(state)
-        except (RuntimeError, IndexError) as error:  # joining tensors that do not fit
-            raise BenchError(f"tensors of {source!r} cannot be joined: {error}") from None
+        except (ValueError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise BenchError(f"tensors of {source!r} do not go together: {reason}") from None
         return Weights(source, family, _info(family, state, renamed.state), renamed)
     try:
         alone = timm_names(state, source)
