@@ -11,10 +11,20 @@ caption = (
     "side of 480, all others at 448; cost is measured at 448×800 for all."
 )
 published = "trackers"
-planned_variants = ["step1_eomt_segmenter", "eomt_dvis_plus", "eomt_dvis_daq"]
-variants = [*planned_variants, "step6_videomt"]
+
+variants = ["step1_eomt_segmenter", "eomt_dvis_plus", "eomt_dvis_daq", "step6_videomt"]
 encoders = [dict(name="vit_large_patch14_reg4_dinov2", image_size=640, weights="timm")]
+_dvis_plus = dict(
+    tracklets=True,
+    identity_cosine_weight=3.0,
+    prototype_weight=0.0,
+    prototype_cosine_weight=0.0,
+    first_reference=True,
+    reference_cosine_weight=0.0,
+)
 changes = dict(
-    eomt_dvis_plus=dict(recipe=dict(test=dict(short_side=480))),
+    eomt_dvis_plus=dict(
+        recipe=dict(test=dict(short_side=480), video=dict(train=dict(losses=_dvis_plus)))
+    ),
     eomt_dvis_daq=dict(recipe=dict(test=dict(short_side=480, top_k=20))),
 )

@@ -15,8 +15,7 @@ caption = (
 )
 published = "vis"
 others = True
-planned_variants = ["dvis_plus", "dvis_daq", "step0_cavis"]
-variants = [*planned_variants, "step6_videomt"]
+variants = ["dvis_plus", "dvis_daq", "step0_cavis", "step6_videomt"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"
 _dinov3 = "vit_large_patch16_dinov3_qkvb.lvd1689m"
 encoders = [dict(name=n, image_size=640, weights="timm") for n in (_dinov2, _dinov3)]

@@ -6,8 +6,13 @@ title = "Video panoptic segmentation"
 caption = "VIPSeg, ViT-L. All systems are tested at a short side of 720."
 published = "vps"
 others = True
-planned_variants = ["dvis_plus", "dvis_daq", "step0_cavis"]
-variants = [*planned_variants, "step6_videomt", "step6_videomt_normalized"]
+variants = [
+    "dvis_plus",
+    "dvis_daq",
+    "step0_cavis",
+    "step6_videomt",
+    "step6_videomt_normalized",
+]
 _dinov2 = "vit_large_patch14_reg4_dinov2"
 _dinov3 = "vit_large_patch16_dinov3_qkvb.lvd1689m"
 encoders = [dict(name=n, image_size=1280, weights="timm") for n in (_dinov2, _dinov3)]

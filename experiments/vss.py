@@ -9,8 +9,7 @@ caption = (
 )
 published = "vss"
 others = True
-planned_variants = ["dvis_plus"]
-variants = [*planned_variants, "step6_videomt", "step6_videomt_normalized"]
+variants = ["dvis_plus", "step6_videomt", "step6_videomt_normalized"]
 _dinov2 = "vit_large_patch14_reg4_dinov2"
 _dinov3 = "vit_large_patch16_dinov3_qkvb.lvd1689m"
 encoders = [dict(name=n, image_size=1280, weights="timm") for n in (_dinov2, _dinov3)]

@@ -3,7 +3,8 @@
 ``like`` is the recipe that one starts from, ``recipe`` what it changes on all data sets,
 ``datasets`` what it changes on single ones, ``about`` the source. Facts: VidEoMT (arXiv 2602.17807)
 and its public configurations of February and June 2026, EoMT (CVPR 2025), CAVIS (arXiv 2407.03010),
-DVIS++ (arXiv 2312.13305), DVIS-DAQ (arXiv 2404.00086), CTVIS (arXiv 2307.12616).
+DVIS (arXiv 2306.03413), DVIS++ (arXiv 2312.13305), DVIS-DAQ (arXiv 2404.00086), CTVIS (arXiv
+2307.12616).
 """
 
 _youtube = ("ytvis_2019", "ytvis_2021", "ytvis_2022")
@@ -27,6 +28,7 @@ def _iterations(video: int) -> dict:
 
 _sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
 _crop = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
+_swin = dict(short_sides=[360, 480, 600], max_size=1024, crop=True, flip=0.5)
 _no_crop = dict(short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5)
 _vis = dict(**_stages(augmentation=_crop), test=dict(short_side=448, top_k=10))
 _ovis = {**_vis, "test": dict(short_side=544, top_k=20)}
@@ -45,7 +47,16 @@ _steps = dict(
     clip_norm=0.01,
 )
 _no_reference = dict(losses=dict(reference_weight=0.0, reference_cosine_weight=0.0))
-_contrastive = dict(identity_cosine_weight=3.0, prototype_weight=0.0, prototype_cosine_weight=0.0)
+_contrastive = dict(
+    tracklets=True,
+    identity_cosine_weight=3.0,
+    prototype_weight=0.0,
+    prototype_cosine_weight=0.0,
+)
+_references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
+_refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
+_refined_vis = dict(augmentation=_crop)
+_refined_720p = dict(augmentation=_no_crop, drop_empty=False, train=dict(iterations=20000))
 _ctvis = dict(
     frames=4,
     span=8,
@@ -56,6 +67,14 @@ _ctvis_instances = dict(
     span=None,
     train=dict(iterations=16000, optim=dict(lr=5e-5, milestones=[0.375, 0.75])),
 )
+
+_no_disappearance = dict(score=0.01, disappearance=False)
+_dense_tracks = dict(video=dict(train=dict(tracks=_no_disappearance)))
+_ovis_tracks = dict(
+    video=dict(train=dict(iterations=160000, tracks=dict(score=0.1))),
+    selection=dict(score=0.1, confirmed=0.01),
+)
+_daq_vipseg = dict(iterations=90000, optim=dict(milestones=[66 / 90]), tracks=_no_disappearance)
 
 _window = dict(include_last=False, ordered=False)
 _everywhere = dict(present_everywhere=True)
@@ -157,41 +176,84 @@ recipes = dict(
         ),
         datasets=_each(_dense, _stages(**_everywhere)),
     ),
+    dvis=dict(
+        about="DVIS with Swin-L: a segmenter on images, then the referring tracker",
+        like="cavis",
+        recipe=dict(
+            segmenter=dict(frames=1, span=None, train=dict(iterations=20000)),
+            video=dict(train=dict(iterations=20000)),
+            refine=_refiner,
+        ),
+        datasets=_each(
+            _youtube,
+            dict(
+                segmenter=dict(augmentation=_swin),
+                video=dict(augmentation=_swin, train=dict(iterations=40000)),
+                refine=dict(augmentation=_swin),
+                test=dict(short_side=480),
+            ),
+            ovis=dict(
+                segmenter=dict(augmentation=_swin, train=dict(iterations=40000)),
+                video=dict(augmentation=_swin),
+                refine=dict(augmentation=_swin, train=dict(iterations=20000)),
+                test=dict(short_side=480),
+            ),
+            vipseg=dict(refine=_refined_720p),
+            vspw=dict(refine=_refined_720p),
+        ),
+    ),
     dvis_plus=dict(
         about="DVIS++ with ViT-L: a segmenter of CTVIS, then the referring tracker",
         like="cavis",
         recipe=dict(
             segmenter=_ctvis,
-            video=dict(
-                train=dict(
-                    iterations=40000,
-                    losses=dict(reference_weight=2.0, reference_cosine_weight=0.0),
-                )
-            ),
+            video=dict(train=dict(iterations=40000, losses=_references)),
+            refine=_refiner,
         ),
         datasets=_each(
             _instances,
-            dict(segmenter=_ctvis_instances, test=dict(short_side=480)),
+            dict(segmenter=_ctvis_instances, refine=_refined_vis, test=dict(short_side=480)),
             vipseg=dict(
-                video=dict(train=dict(iterations=20000, losses=dict(reference_weight=0.0)))
+                video=dict(train=dict(iterations=20000, losses=dict(reference_weight=0.0))),
+                refine=_refined_720p,
             ),
-            vspw=_iterations(20000),
+            vspw=dict(**_iterations(20000), refine=_refined_720p),
         ),
     ),
     dvis_daq=dict(
         about="DVIS-DAQ with ViT-L; OVIS tested at 544, as in the paper of VidEoMT",
         like="dvis_plus",
-        recipe=dict(test=dict(top_k=20), video=dict(train=_no_reference)),
+        recipe=dict(
+            test=dict(top_k=20),
+            video=dict(
+                train=dict(
+                    tracks=dict(short_iterations=10000, short_frames=2, score=0.02),
+                    **_no_reference,
+                )
+            ),
+        ),
         datasets=_each(
             _youtube,
             _iterations(160000),
-            ovis=dict(**_iterations(160000), test=dict(short_side=544)),
-            vipseg=dict(video=dict(train=dict(iterations=90000, optim=dict(milestones=[66 / 90])))),
+            ovis=dict(**_ovis_tracks, test=dict(short_side=544)),
+            vipseg=dict(video=dict(train=_daq_vipseg)),
+            vspw=_dense_tracks,
         ),
     ),
     dvis_daq_480=dict(
         about="DVIS-DAQ with OVIS tested at 480, as its public configuration",
         like="dvis_daq",
         datasets=dict(ovis=dict(test=dict(short_side=480))),
+    ),
+    dvis_daq_public_code=dict(
+        about="DVIS-DAQ with the defects of its public training code",
+        like="dvis_daq_480",
+        recipe=dict(
+            video=dict(
+                train=dict(tracks=dict(early_cut=True, shared_gone=True)),
+                **_window,
+            )
+        ),
+        datasets=_each(_dense, _stages(**_everywhere)),
     ),
 )

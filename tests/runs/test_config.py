@@ -31,7 +31,7 @@ def test_a_specification_survives_json(spec: RunSpec) -> None:
         ("recipe.video.train.iteratons", 5, "did you mean 'iterations'"),
         ("recipe.num_queries", "many", "must be of type int, not 'many'"),
         ("recipe.video.train.optim.warmup", [1], "must have 2 values"),
-        ("recipe.video.train.matching", "nearest", "first_appearance, per_frame"),
+        ("recipe.video.train.matching", "nearest", "first_appearance, new_instances, per_frame"),
         ("encoder", None, "must be a table of settings, not None"),
         ("seed", True, "must be of type int"),
     ],

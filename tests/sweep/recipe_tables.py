@@ -69,7 +69,9 @@ def _groups(name: str) -> list[list[str]]:
 def _stage(stage: StageSettings) -> str:
     train = stage.train
     near = "" if stage.span is None else f" within ±{stage.span}"
-    return f"{train.iterations // 1000}k × {train.batch} clips of {stage.frames}{near}"
+    own = train.tracks
+    first = "" if own is None else f", of {own.short_frames} for {own.short_iterations // 1000}k"
+    return f"{train.iterations // 1000}k × {train.batch} clips of {stage.frames}{near}{first}"
 
 
 def _rates(found: Recipe) -> str:

@@ -13,7 +13,13 @@ from recipe_tables import DATASETS, FAMILIES, PAGE, dataset, filled, recipe
 
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings, network_size, pad_to_multiple
-from videomt_bench.models import EncoderSpec, ModelSpec, VideoSegmenter, load_variant
+from videomt_bench.models import (
+    EncoderSpec,
+    ModelSpec,
+    TrackSelection,
+    VideoSegmenter,
+    load_variant,
+)
 from videomt_bench.models.conformance import check_variant
 from videomt_bench.models.encoders import SMALL_ENCODERS
 from videomt_bench.runs.spec import Recipe
@@ -125,6 +131,28 @@ def test_segmenter_stages_of_the_decoupled_systems() -> None:
         assert (*found, optim.milestones) == (few if data in INSTANCES else many)
         assert own.train.matching == "per_frame"
         assert recipe("dvis_daq", data).segmenter == own
+
+
+def test_the_tracks_of_daq() -> None:
+    """Short clips for 10,000 iterations; thresholds by data set (DVIS-DAQ's public settings)."""
+    for name in ("dvis_daq", "dvis_daq_480"):
+        for data in DATASETS:
+            own = recipe(name, data)
+            learned, rules = own.video.train.tracks, own.selection or TrackSelection()
+            assert learned is not None
+            assert (learned.short_iterations, learned.short_frames) == (10000, 2)
+            dense, ovis = data in DATASETS[4:], data == "ovis"
+            assert learned.score == (0.1 if ovis else 0.01 if dense else 0.02)
+            assert learned.disappearance is not dense
+            assert not learned.early_cut
+            assert not learned.shared_gone
+            expected = TrackSelection(0.01, 0.1, 0.01) if ovis else TrackSelection(0.01, 0.01, None)
+            assert rules == expected
+    quirks = recipe("dvis_daq_public_code", "ovis").video.train.tracks
+    assert quirks is not None
+    assert quirks.early_cut
+    assert quirks.shared_gone
+    assert recipe("dvis_plus", "ovis").video.train.tracks is None
 
 
 def test_contrastive_losses() -> None:
@@ -360,11 +388,11 @@ def test_training_that_two_runs_share_is_one_job(tmp_path: Path) -> None:
     own, other = (
         r for r in loaded.runs() if (r.variant, r.encoder.name) == ("step6_videomt", LARGE)
     )
-    found = plan(loaded, tmp_path, names=STAGES[:3], ask_slurm=False)
+    found = plan(loaded, tmp_path, names=STAGES[:4], ask_slurm=False)
     jobs = {stage.stage: stage.jobs for stage in found.stages}
     assert jobs["evaluate"] == 2 * jobs["video"] == 2 * jobs["segmenter"]
     store = Store(tmp_path)
-    waves = plan_jobs([other, own], store, Request(names=STAGES[:3]))
+    waves = plan_jobs([other, own], store, Request(names=STAGES[:4]))
     assert [[t.spec.run_id for t in tasks] for tasks, _ in waves[1:]] == [
         [own.run_id],
         [other.run_id],

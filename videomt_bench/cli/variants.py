@@ -22,7 +22,8 @@ def variants_list(as_json: AsJson = False) -> None:
     for column in ("name", "segmenter", "memory", "tracker", "matching"):
         table.add_column(column, no_wrap=column == "name")
     for variant in variants:
-        table.add_row(variant.name, *variant.slots().values(), variant.matching)
+        segmenter, memory, *trackers = variant.slots().values()
+        table.add_row(variant.name, segmenter, memory, ", ".join(trackers), variant.matching)
     out.print(table)
     emit(
         [{"name": v.name, "title": v.title, **v.slots(), "matching": v.matching} for v in variants],

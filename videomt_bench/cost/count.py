@@ -220,8 +220,14 @@ def _agree(macs: Mapping[str, float], expected: float) -> None:
 
 
 def _declared(model: VideoSegmenter) -> dict[str, tuple[str, Cost]]:
-    """What the three parts add by ``cost()``, with their components."""
-    parts = {"segmenter": model.segmenter, "memory": model.memory, "tracker": model.tracker}
+    """What the parts add by ``cost()``, with their components."""
+    parts: dict[str, nn.Module] = {
+        "segmenter": model.segmenter,
+        "memory": model.memory,
+        "tracker": model.tracker,
+    }
+    if model.refiner is not None:
+        parts["refiner"] = model.refiner
     owner = components_by_path(model)
     costs = {name: getattr(part, "cost", None) for name, part in parts.items()}
     return {

@@ -26,6 +26,7 @@ from videomt_bench.data.augment import test_size
 from videomt_bench.data.clips import load_video_frames, normalize
 from videomt_bench.data.frames import FrameFiles
 from videomt_bench.errors import BenchError
+from videomt_bench.evaluation.tracks import Logits, Means, masks_of, means
 from videomt_bench.models import ClipOutput, DefersMasks, VideoSegmenter, VideoState
 from videomt_bench.models.compiling import CompiledVideo
 from videomt_bench.models.looking_ahead import LookingAhead
@@ -70,15 +71,16 @@ Masks = Callable[[Sequence[Tensor]], Iterator[list[Tensor]]]
 class VideoOutputs:
     """What a task sees of B videos of one shape."""
 
-    class_logits: Tensor
-    """(B, Q, C+1), the mean over the frames, on the CPU."""
+    class_logits: Logits
+    """(B, Q, C+1), the mean over the frames, on the CPU. Where tracks begin and end, Q are those of
+    a video, which may be none, and the mean is over the frames of each."""
     masks: Masks
     """The queries (K,) to keep of each video -> frame after frame, for each video their mask
     logits (K, h, w) in float32, on the device of the model. They can be read once."""
     padded: tuple[int, int]
     inner: tuple[int, int]
     """Input height and width with and without padding."""
-    online: Tensor | None = None
+    online: Logits | None = None
     """What a refiner was given (B, Q, C+1), as ``class_logits`` without it. A class has the larger
     of its two probabilities (DVIS)."""
 
@@ -133,14 +135,13 @@ def run_videos(
     kind = _Stream if model.refiner is None else _Refining
     stream = kind(model, videos, root, settings, inner)
     budget = settings.buffer_mib * 2**20
-    total: Tensor | None = None
+    mean = means(model)
     state: VideoState | None = None
     held: list[_Held] = []
     dropped: tuple[int, VideoState | None] | None = None
     for start in range(0, length, stream.step):
         output, following = stream.window(start, state)
-        logits = output.class_logits.float().sum(1)
-        total = logits if total is None else total + logits
+        mean.add(output, start)
         kept = stream.hold(output)
         budget -= kept.nbytes
         if dropped is None and budget < 0:
@@ -148,11 +149,10 @@ def run_videos(
         if dropped is None:
             held.append(kept)
         state = following
-    assert total is not None
     divisor = settings.divisor
     padded = (inner[0] + -inner[0] % divisor, inner[1] + -inner[1] % divisor)
-    masks = partial(stream.masks, held, dropped)
-    classes, online = stream.classes(total / length)
+    masks = partial(stream.masks, held, dropped, mean)
+    classes, online = stream.classes(mean.logits(length))
     return VideoOutputs(classes, masks, padded, inner, online)
 
 
@@ -179,6 +179,7 @@ class _Held:
     logits: Tensor
     embeddings: Tensor | None = None
     pixels: Tensor | None = None
+    tracks: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -207,22 +208,23 @@ class _Stream:
     def hold(self, output: ClipOutput) -> _Held:
         """What of a window is needed for its masks."""
         if output.pixels is None:
-            return _Held(output.mask_logits)
+            return _Held(output.mask_logits, tracks=output.tracks)
         return _Held(output.mask_logits, output.embeddings, output.pixels)
 
-    def classes(self, mean: Tensor) -> tuple[Tensor, Tensor | None]:
+    def classes(self, mean: Logits) -> tuple[Logits, Logits | None]:
         """Class logits of the videos, from their mean over the frames, and those of the stream."""
-        return mean.cpu(), None
+        return mean, None
 
     @torch.no_grad()
     def masks(
         self,
         held: list[_Held],
         dropped: tuple[int, VideoState | None] | None,
+        mean: Means,
         queries: Sequence[Tensor],
     ) -> Iterator[list[Tensor]]:
         """Frame after frame: from what was held, then from what is computed again from a state."""
-        chosen = [q.to(self.device) for q in queries]
+        chosen = mean.wanted([q.to(self.device) for q in queries])
         start = 0
         while held:
             yield from self._frames(held.pop(0), chosen, start)
@@ -237,7 +239,10 @@ class _Stream:
     def _frames(self, held: _Held, queries: Sequence[Tensor], start: int) -> Iterator[list[Tensor]]:
         """The masks of the window that starts at a frame."""
         for t in range(held.logits.shape[1]):
-            if held.embeddings is None or held.pixels is None or not any(map(len, queries)):
+            if held.tracks is not None:
+                here = zip(held.logits[:, t], held.tracks[:, t], queries, strict=True)
+                masks = [masks_of(*video) for video in here]
+            elif held.embeddings is None or held.pixels is None or not any(map(len, queries)):
                 masks = [held.logits[b, t, kept] for b, kept in enumerate(queries)]
             else:
                 masks = self._made(held.embeddings[:, t], held.pixels[:, t], queries)
@@ -286,12 +291,12 @@ class _Refining(_Stream):
                 self.tracks.append(self.model.tracker.to_refine(output))
         return _Held(output.mask_logits[:, :, :0], pixels=output.mask_features)
 
-    def classes(self, mean: Tensor) -> tuple[Tensor, Tensor | None]:
+    def classes(self, mean: Logits) -> tuple[Logits, Logits | None]:
         tracks, memory = (torch.cat(parts, 1) for parts in zip(*self.tracks, strict=True))
         self.tracks.clear()
         with self._autocast():
             self.refined = self._maker(tracks, memory)[-1]
-        return self.refined.class_logits.float().cpu(), mean.cpu()
+        return self.refined.class_logits.float().cpu(), mean
 
     def _frames(self, held: _Held, queries: Sequence[Tensor], start: int) -> Iterator[list[Tensor]]:
         assert self.refined is not None

@@ -15,6 +15,8 @@ from videomt_bench.models.contracts import (
     Tracker,
     VideoState,
 )
+from videomt_bench.models.daq import DaqTracker
+from videomt_bench.models.daq_tracks import TrackLimits
 from videomt_bench.models.dvis import DvisPlusTracker, DvisTracker
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
 from videomt_bench.models.eomt import EoMT
@@ -31,7 +33,13 @@ from videomt_bench.models.offline import OfflineVideo
 from videomt_bench.models.refiner import TemporalRefiner
 from videomt_bench.models.track_queries import TrackQueries, TrackRules, TrackSlots
 from videomt_bench.models.trackers import EmbeddingMatching, QueryIndex
-from videomt_bench.models.variant import DecoderSizes, ModelSpec, SlotSizes, Variant
+from videomt_bench.models.variant import (
+    DecoderSizes,
+    ModelSpec,
+    SlotSizes,
+    TrackSelection,
+    Variant,
+)
 from videomt_bench.models.video import VideoSegmenter
 
 __all__ = [
@@ -39,6 +47,7 @@ __all__ = [
     "ClipOutput",
     "ClipPrediction",
     "Cost",
+    "DaqTracker",
     "DecoderSizes",
     "DefersMasks",
     "DvisPlusTracker",
@@ -63,8 +72,10 @@ __all__ = [
     "SlotSizes",
     "State",
     "TemporalRefiner",
+    "TrackLimits",
     "TrackQueries",
     "TrackRules",
+    "TrackSelection",
     "TrackSlots",
     "Tracker",
     "Variant",

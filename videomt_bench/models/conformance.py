@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from videomt_bench.models.contracts import ClipOutput, DefersMasks
 from videomt_bench.models.encoders import EncoderSpec
+from videomt_bench.models.offline import OfflineVideo
 from videomt_bench.models.variant import ModelSpec, Variant
 from videomt_bench.models.video import VideoSegmenter
 
@@ -71,6 +72,11 @@ def _run(model: VideoSegmenter, clip: Tensor) -> ClipOutput:
         return model(clip)[0]
 
 
+def _whole(model: VideoSegmenter) -> VideoSegmenter:
+    """What gives the results of whole clips: with a refiner not the stream itself."""
+    return model if model.refiner is None else OfflineVideo(model)
+
+
 def _difference(a: ClipOutput, b: ClipOutput) -> float:
     pairs = ((a.class_logits, b.class_logits), (a.mask_logits, b.mask_logits))
     return max(float((x - y).abs().max()) for x, y in pairs)
@@ -99,7 +105,7 @@ def _shapes(model: VideoSegmenter) -> str:
 
 
 def _determinism(model: VideoSegmenter) -> str:
-    first, second = _run(model, _clip()), _run(model, _clip())
+    first, second = _run(_whole(model), _clip()), _run(_whole(model), _clip())
     return _close(_difference(first, second), "draw nothing at random in evaluation mode")
 
 
@@ -115,7 +121,7 @@ def _streaming(model: VideoSegmenter) -> str:
 
 
 def _independence(model: VideoSegmenter) -> str:
-    clip = _clip()
+    clip, model = _clip(), _whole(model)
     both = _run(model, clip)
     single = [_run(model, clip[i : i + 1]) for i in range(2)]
     alone = ClipOutput(
@@ -165,8 +171,9 @@ def _loss(output: ClipOutput) -> Tensor:
 
 
 def _gradients(model: VideoSegmenter) -> str:
-    output, _ = model.train()(_clip())
-    _loss(output).backward()
+    for form in dict.fromkeys((model, _whole(model))):
+        output, _ = form.train()(_clip())
+        _loss(output).backward()
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     idle = [name for name, parameter in named if parameter.grad is None]
     if idle:
@@ -200,9 +207,10 @@ def _through_time(model: VideoSegmenter) -> str:
 def _mixed_precision(model: VideoSegmenter) -> str:
     model.train()
     with torch.autocast("cpu", torch.bfloat16):
-        output, state = model(_clip())
+        _, state = model(_clip())
         for _ in range(2):
             _, state = model(_clip()[:, :1], state)
+        output, _ = _whole(model)(_clip())
     loss = _loss(output).float()
     loss.backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

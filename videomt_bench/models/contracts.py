@@ -64,6 +64,11 @@ class FrameOutput(Prediction):
     """Segmenter query (B, Q) from which a tracker started each of its slots."""
     source: FrameOutput | None = None
     """The segmenter's own output, in its own order, where a tracker predicts anew."""
+    tracks: Tensor | None = None
+    """Number (B, Q) of the track in each slot, -1 for none, where a slot is not one track for ever:
+    numbers count the tracks of a stream from 0."""
+    entered: Tensor | None = None
+    """The queries (B, Q, D) that entered the frame."""
     frame_queries: Tensor | None = None
     """The segmenter's queries (B, N, d) as a tracker read them; see ``Tracker.to_refine``."""
 
@@ -109,6 +114,7 @@ class ClipOutput(ClipPrediction):
     reference: Tensor | None = None
     order: Tensor | None = None
     source: ClipOutput | None = None
+    tracks: Tensor | None = None
     frame_queries: Tensor | None = None
 
     @staticmethod
@@ -139,6 +145,7 @@ class ClipOutput(ClipPrediction):
             reference=optional("reference"),
             order=optional("order"),
             source=ClipOutput.stack(sources) if len(sources) == len(outputs) else None,
+            tracks=optional("tracks"),
             frame_queries=frame_queries,
         )
 
@@ -233,6 +240,10 @@ class Tracker(nn.Module, ABC):
     """Width of the queries that it gives; None: the segmenter's."""
     reads_masks = True
     """Whether ``track`` looks at mask logits or mask features; False lets masks be deferred."""
+    numbers_tracks = False
+    """Whether tracks begin and end, so that slots are used again: ``FrameOutput.tracks``."""
+    shortest = 1
+    """Frames of a numbered track that is a result, unless the video ends with it."""
 
     @abstractmethod
     def init_state(self, batch: int) -> State:

@@ -29,12 +29,18 @@ class LookingAhead(VideoSegmenter):
         look_ahead: frames; None makes the whole clip one block, which is the offline mode.
 
     Raises:
-        BenchError: a negative look-ahead.
+        BenchError: a negative look-ahead, or a model whose tracks begin and end: slots of the two
+            passes are not the same tracks.
     """
 
     def __init__(self, model: VideoSegmenter, look_ahead: int | None) -> None:
         if look_ahead is not None and look_ahead < 0:
             raise BenchError(f"a look-ahead of {look_ahead} frames; it must be at least 0, or None")
+        if model.tracker.numbers_tracks:
+            raise BenchError(
+                f"a model with {type(model.tracker).__name__}, whose tracks begin and end, cannot "
+                "look ahead; the only valid look-ahead is 0"
+            )
         super().__init__(model.segmenter, model.memory, model.tracker, model.refiner)
         self.look_ahead = look_ahead
 

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+NO_MASK = -1e4
+"""Mask logit of a track in a frame without it."""
+
 
 @dataclass(frozen=True)
 class TopK:

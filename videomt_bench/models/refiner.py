@@ -7,11 +7,13 @@ features, C classes, h × w mask features.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from videomt_bench.models.contracts import Cost
 from videomt_bench.models.heads import PredictionHeads
 from videomt_bench.models.variant import DecoderSizes, SlotSizes
 
@@ -23,6 +25,10 @@ class Refined(NamedTuple):
     """(B, Q, C+1), of a track in all frames together."""
     mask_embeddings: Tensor
     """(B, T, Q, m); their products with the mask features are mask logits."""
+
+
+COUNTED_FRAMES = 21
+"""Length of the video that the cost is that of: the clips of DVIS++'s training with ViT-L."""
 
 
 class RefinerLayer(nn.Module):
@@ -74,6 +80,17 @@ class RefinerLayer(nn.Module):
         x = self.ffn_norm(x + self.linear2(self.linear1(x).relu()))
         return x.unflatten(0, (batch, -1))
 
+    def macs(self, count: int, frames: int) -> float:
+        """Multiply-accumulates for a frame: matrix products and convolutions.
+
+        Args:
+            count: tracks, and as many queries of the segmenter.
+            frames: of the video.
+        """
+        weights = (p.numel() for p in self.parameters() if p.dim() > 1)
+        dim = self.time_norm.normalized_shape[0]
+        return count * (sum(weights) + 2 * dim * (frames + 2 * count))
+
 
 class TemporalRefiner(nn.Module):
     """Refines the tracks of whole videos: one class for each, and masks in all frames.
@@ -91,6 +108,7 @@ class TemporalRefiner(nn.Module):
         super().__init__()
         decoder, width = sizes.decoder, sizes.decoder.dim
         self.dim = width * widening
+        self.num_queries = sizes.num_queries
         own = replace(decoder, dim=self.dim)
         count = decoder.tracker_layers
         self.layers = nn.ModuleList(RefinerLayer(own, short_term) for _ in range(count))
@@ -117,6 +135,17 @@ class TemporalRefiner(nn.Module):
     def masks(self, mask_embeddings: Tensor, mask_features: Tensor) -> Tensor:
         """Of frames: (F, K, m) and (F, m, h, w) -> mask logits (F, K, h, w)."""
         return self.heads.mask_product(mask_embeddings, mask_features)
+
+    def cost(self) -> Cost:
+        """What a frame of a video of ``COUNTED_FRAMES`` frames costs, which no single step runs."""
+        count, layers = self.num_queries, cast(Iterable[RefinerLayer], self.layers)
+        macs = sum(layer.macs(count, COUNTED_FRAMES) for layer in layers)
+        embed = sum(p.numel() for p in self.heads.mask_embed.parameters() if p.dim() > 1)
+        note = (
+            f"a frame's share of a video of {COUNTED_FRAMES} frames is declared; attention over "
+            "time grows with the video, classes come once for it, masks for what is kept"
+        )
+        return Cost(macs=macs + count * embed, notes=[note])
 
     def _predict(self, x: Tensor) -> Refined:
         """A track's class is read from the mean of its frames, weighted by what they say of it."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from videomt_bench.models.refiner import TemporalRefiner
     from videomt_bench.models.video import VideoSegmenter
 
-Matching = Literal["first_appearance", "per_frame", "whole_clip"]
+Matching = Literal["first_appearance", "per_frame", "new_instances", "whole_clip"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,29 @@ SMALL_DECODERS = {
 
 
 @dataclass(frozen=True)
+class TrackSelection:
+    """When a tracker of a varying set of tracks takes a query for an object, in evaluation.
+
+    All are probabilities of the likeliest class, which must be above them (DVIS-DAQ, arXiv
+    2404.00086: a ``score`` of 0.1 and ``confirmed`` 0.01 on OVIS, the defaults on others).
+    ``first`` is the segmenter's in the first frame, ``score`` the tracker's in later ones,
+    ``confirmed`` that of its slot branch for tracks; None does not ask.
+    """
+
+    first: float = 0.01
+    score: float = 0.01
+    confirmed: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("first", "score", "confirmed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise BenchError(
+                    f"a threshold {name!r} of {value} is no probability; valid: from 0 to below 1"
+                )
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The sizes of a model, whatever its variant. ``decoder`` None: by the encoder."""
 
@@ -62,6 +85,7 @@ class ModelSpec:
     num_classes: int
     num_queries: int = 200
     decoder: DecoderSizes | None = None
+    selection: TrackSelection = TrackSelection()
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.num_queries < 1:
@@ -85,6 +109,7 @@ class SlotSizes:
     """Width of queries and of mask features."""
     num_classes: int
     decoder: DecoderSizes = field(default_factory=DecoderSizes)
+    selection: TrackSelection = TrackSelection()
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,7 @@ class Variant:
         tracker: slot sizes -> tracker; None for the query index.
         matching: which queries learn which objects in video training: "first_appearance" keeps
             an object on the query that got it when it first appeared, "per_frame" matches anew,
+            "new_instances" gives the objects of no track to queries that look for new ones,
             "whole_clip" takes a clip for one image.
         frozen: parts that the video stage leaves as the segmenter stage made them, such as
             "segmenter" or "tracker.appearance".
@@ -134,7 +160,8 @@ class Variant:
         from videomt_bench.models.video import VideoSegmenter
 
         segmenter = self.segmenter(spec)
-        sizes = SlotSizes(spec.num_queries, segmenter.dim, spec.num_classes, spec.sizes)
+        shared = spec.num_classes, spec.sizes, spec.selection
+        sizes = SlotSizes(spec.num_queries, segmenter.dim, *shared)
         tracker = None if self.tracker is None else self.tracker(sizes)
         refiner = None if self.refiner is None else self.refiner(sizes)
         return VideoSegmenter(segmenter, self.memory(sizes), tracker, refiner)

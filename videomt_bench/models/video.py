@@ -11,6 +11,7 @@ from videomt_bench.models.contracts import (
     FrameOutput,
     FrameSegmenter,
     QueryMemory,
+    State,
     Tracker,
     VideoState,
 )
@@ -89,14 +90,21 @@ class VideoSegmenter(nn.Module):
         self, features: FrameFeatures, state: VideoState, masks: bool = True
     ) -> tuple[FrameOutput, VideoState]:
         """The rest of ``step``: from the features of a frame."""
-        queries = self.memory.queries(state.memory)
+        output, memory = self.segment(features, state.memory, masks)
+        aligned, tracker = self.tracker.track(output, features, state.tracker)
+        return aligned, VideoState(memory, tracker)
+
+    def segment(
+        self, features: FrameFeatures, memory: State, masks: bool = True
+    ) -> tuple[FrameOutput, State]:
+        """What of ``advance`` comes before the tracker: its input, and the memory's next state."""
+        queries = self.memory.queries(memory)
         if masks:
-            slots = self.memory.slots(state.memory)
+            slots = self.memory.slots(memory)
             varying = () if slots is None else (slots,)
             output = self.segmenter.decode(features, queries, *varying)
         else:
             assert isinstance(self.segmenter, DefersMasks)
             output = self.segmenter.decode_classes(features, queries)
-        memory = self.memory.update(state.memory, output)
-        aligned, tracker = self.tracker.track(output, features, state.tracker)
-        return aligned, VideoState(memory, tracker)
+        output.entered = queries
+        return output, self.memory.update(memory, output)

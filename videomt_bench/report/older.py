@@ -29,6 +29,7 @@ _TRAIN = {
     "chunk": None,
     "ema": None,
     "exact_sharing": False,
+    "tracks": None,
     "losses": _LOSSES,
     "optim": _OPTIM,
 }
@@ -53,6 +54,7 @@ ADDED: dict[str, Any] = {
     "encoder": {"partial": False},
     "recipe": {
         "decoder": None,
+        "selection": None,
         "refine": None,
         "segmenter": _STAGE,
         "video": _STAGE,

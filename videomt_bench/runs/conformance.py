@@ -30,7 +30,9 @@ def _compiles(model: VideoSegmenter) -> str:
     with torch.no_grad():
         features = model.encode(torch.randn(1, 3, *SIZE))
         state = model.init_state(1)
-        output = model.segmenter.decode(features, model.memory.queries(state.memory))
+        queries = model.memory.queries(state.memory)
+        output = model.segmenter.decode(features, queries)
+        output.entered = queries
 
         def follow(output: FrameOutput, features: FrameFeatures, state: VideoState) -> Any:
             memory = model.memory.update(state.memory, output)

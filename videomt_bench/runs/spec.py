@@ -12,7 +12,14 @@ from videomt_bench.data.augment import Augmentation
 from videomt_bench.data.generate import GeneratorSettings
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings
-from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, Variant, load_variant
+from videomt_bench.models import (
+    DecoderSizes,
+    EncoderSpec,
+    ModelSpec,
+    TrackSelection,
+    Variant,
+    load_variant,
+)
 from videomt_bench.runs.config import build, digest, to_text
 from videomt_bench.runs.record import stage_names
 from videomt_bench.training.engine import NOT_IN_ID, TrainSettings
@@ -122,6 +129,8 @@ class Recipe:
     test: InferenceSettings = field(default_factory=InferenceSettings)
     decoder: DecoderSizes | None = None
     """Sizes of decoders and trackers; None: by the encoder."""
+    selection: TrackSelection | None = None
+    """When a tracker of a varying set of tracks takes a query for an object; None: the defaults."""
     refine: StageSettings | None = None
     """The stage in which the refiner of an offline variant learns; other variants have none."""
 
@@ -179,12 +188,17 @@ class RunSpec:
         added to it, otherwise ``trained``.
 
         Raises:
-            BenchError: there is no such variant.
+            BenchError: there is no such variant, or it has no refiner and its recipe has one.
         """
         spec = self.trained
         if spec.recipe.refine is None:
             return spec
         name = load_variant(spec.variant).online
+        if not name:
+            raise BenchError(
+                f"variant {spec.variant!r} has no refiner; its recipe {spec.recipe.name!r} must "
+                "have refine=None"
+            )
         return replace(spec, variant=name, recipe=replace(spec.recipe, refine=None))
 
     @property
@@ -222,7 +236,9 @@ class RunSpec:
     def model(self) -> ModelSpec:
         """The sizes of the run's model."""
         recipe = self.recipe
-        return ModelSpec(self.encoder, self.dataset.num_classes, recipe.num_queries, recipe.decoder)
+        selection = recipe.selection or TrackSelection()
+        sizes = self.dataset.num_classes, recipe.num_queries, recipe.decoder
+        return ModelSpec(self.encoder, *sizes, selection)
 
     def video_training(self, variant: Variant) -> TrainSettings:
         """Settings of the video stage, with the variant's own matching and frozen parts."""

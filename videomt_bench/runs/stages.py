@@ -52,7 +52,7 @@ def check(spec: RunSpec, store: Store, names: Sequence[str] = STAGES) -> None:
     variant = load_variant(spec.variant)
     if variant.refiner is not None:
         spec.refiner_training()
-        load_variant(variant.online)
+    load_variant(spec.online.variant)
     check_weights(spec.encoder if needs_data(names) else replace(spec.encoder, weights=None))
     store.check_writable()
     if not needs_data(names):

@@ -100,10 +100,7 @@ class Experiment:
         """
         runs = []
         for d in self.datasets:
-            cells = [
-                (v, e, self.encoder_of(v, e), _without_refining(v, self.recipe_of(v, d)))
-                for v, e in self.cells()
-            ]
+            cells = [(v, e, self.encoder_of(v, e), self.recipe_of(v, d)) for v, e in self.cells()]
             cost = self.cost_of(d)
             for encoder in self.all_encoders():
                 row = [(v, own, recipe) for v, e, own, recipe in cells if e is encoder]
@@ -152,7 +149,7 @@ class Experiment:
         return outline(self.name, to_dict(self))
 
     def recipe_of(self, variant: str, dataset: DatasetSpec) -> Recipe:
-        """The recipe of a variant on a data set.
+        """The recipe of a variant on a data set; the stage of a refiner only where there is one.
 
         Raises:
             BenchError: no such named recipe, or a setting that is not there.
@@ -177,7 +174,7 @@ class Experiment:
         for where, change in changes.items():
             settings = merged(settings, {k: v for k, v in change.items() if k != LIKE})
             recipe = build(Recipe, settings, where)
-        return recipe
+        return _without_refining(variant, recipe)
 
     def cost_of(self, dataset: DatasetSpec) -> CostProtocol:
         """How cost is measured on a data set."""

@@ -28,6 +28,7 @@ from videomt_bench.data.clips import ClipBatch, collate
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import VideoSegmenter
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.daq_clips import TrackLearning, track_losses
 from videomt_bench.training.ema import EmaHook
 from videomt_bench.training.finite import FiniteHook, finite_clips
 from videomt_bench.training.freezing import freeze, synchronize_batch_norm
@@ -78,6 +79,8 @@ class TrainSettings:
     The matching "whole_clip" learns a clip as one image, see ``whole_clip``.
 
     With a ``chunk`` clips are learned in chunks of this many frames, see ``truncation``.
+    ``tracks`` is how a varying set of tracks learns where the matching is "new_instances", see
+    ``daq_clips``; None: by the defaults.
     ``ema`` is the decay of a moving average of the weights, which is then what the training gives;
     ``exact_sharing`` makes results independent of how processes share a batch, see ``sharing``.
     ``prefetch`` batches wait for each of the ``workers``. ``checkpointing``, ``compile`` (a mode of
@@ -98,6 +101,7 @@ class TrainSettings:
     chunk: int | None = None
     ema: float | None = None
     exact_sharing: bool = False
+    tracks: TrackLearning | None = None
     per_device: int | None = field(default=None, metadata=NOT_IN_ID)
     workers: int = field(default=0, metadata=NOT_IN_ID)
     prefetch: int = field(default=2, metadata=NOT_IN_ID)
@@ -113,10 +117,10 @@ class TrainSettings:
                 raise BenchError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.chunk is not None and self.chunk < 1:
             raise BenchError(f"chunk is {self.chunk}; it must be at least 1 frame, or None")
-        if self.chunk is not None and self.matching == "whole_clip":
+        if self.chunk is not None and self.matching in ("new_instances", "whole_clip"):
             raise BenchError(
-                f"chunk is {self.chunk}; with the matching 'whole_clip' it must be None, as a clip "
-                "is learned as one"
+                f"chunk is {self.chunk}; with the matching {self.matching!r} it must be None, as a "
+                "clip is learned as one"
             )
         if not 0 <= self.guided <= 1:
             raise BenchError(f"guided is {self.guided}; it must be a share from 0 to 1")
@@ -160,6 +164,7 @@ class TrainingModel(BaseModel):
         matching: Matching,
         losses: LossSettings,
         frozen: Sequence[nn.Module] = (),
+        tracks: TrackLearning | None = None,
     ) -> None:
         super().__init__(data_preprocessor=ToDevice())
         self.model = model
@@ -167,6 +172,9 @@ class TrainingModel(BaseModel):
         self.losses = losses
         self.frozen = tuple(frozen)
         self.guided = False
+        self.tracks = tracks or TrackLearning()
+        self.short = False
+        """Whether clips are the short ones of ``tracks``."""
         self.finite = torch.zeros(0)
         """Of the last forward pass, see ``finite_clips``."""
         self.carried = Carried()
@@ -175,12 +183,17 @@ class TrainingModel(BaseModel):
     def forward(
         self, batch: ClipBatch, share: Share = WHOLE, mode: str = "loss"
     ) -> dict[str, Tensor]:
+        points = share.points(batch.frames.device)
+        if self.matching == "new_instances":
+            losses, self.finite = track_losses(
+                self.model, batch, self.tracks, self.losses, self.short, points
+            )
+            return losses
         if not share.continued:
             self.carried = Carried()
         output, state = self.model(batch.frames, self.carried.state)
         self.carried.state = self.model.detach(state)
         self.finite = finite_clips(output)
-        points = share.points(batch.frames.device)
         how = self.matching, self.losses, self.guided
         return clip_losses(output, batch.targets, *how, share.totals, points, self.carried)
 
@@ -324,7 +337,8 @@ def _runner(
     resume = checkpoint.is_file()
     off = dict.fromkeys(("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed"))
     device = next(model.parameters()).device
-    trained = TrainingModel(model, settings.matching, settings.losses, frozen)
+    how = settings.matching, settings.losses
+    trained = TrainingModel(model, *how, frozen, settings.tracks)
     runner = TrainRunner(
         model=trained.to(device),
         work_dir=str(folder / "engine"),

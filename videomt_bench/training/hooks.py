@@ -48,6 +48,7 @@ class IterationHook(Hook):
         set_rates(runner.optim_wrapper.optimizer, step, total, self.settings.optim)
         trained = unwrapped(runner)
         trained.guided = step < self.settings.guided * total
+        trained.short = step < trained.tracks.short_iterations
         if self.settings.masked_attention:
             trained.model.segmenter.anneal_masks(step / total)
 

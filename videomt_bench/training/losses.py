@@ -128,7 +128,7 @@ def _layer_losses(
     count = _num_masks(targets, matching).clamp(min=1)
     if total is not None:
         count = torch.full_like(count, total or 1.0)
-    mask, dice = _mask_losses(layers, pairs, settings, points)
+    mask, dice = mask_losses(layers, pairs, settings, points)
     return {
         "class": settings.class_weight * _class_loss(layers, pairs, settings, total),
         "mask": settings.mask_weight * mask / count,
@@ -269,7 +269,7 @@ def _class_loss(
     return terms.sum() / (total + others)
 
 
-def _mask_losses(
+def mask_losses(
     layers: LayerPredictions, pairs: Pairs, settings: LossSettings, points: Points
 ) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy and Dice at sampled points, summed over pairs and layers."""

@@ -59,7 +59,7 @@ def match(
         for t, n in zip(targets, old, strict=True)
     ]
     frames = [(b, t) for b, clip in enumerate(columns) for t in clip]
-    costs = dict(zip(frames, _costs(layers, targets, frames, settings, points), strict=True))
+    costs = dict(zip(frames, object_costs(layers, targets, frames, settings, points), strict=True))
     assign = _assign_first if first else _assign_frames
     depth, _, length, queries = layers.class_logits.shape[:4]
     result = []
@@ -141,7 +141,7 @@ def _assign_frames(
         found[objects[picked], t] = rows
 
 
-def _costs(
+def object_costs(
     layers: LayerPredictions,
     targets: Sequence[ClipTargets],
     frames: list[tuple[int, int]],
