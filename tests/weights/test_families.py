@@ -5,6 +5,7 @@ The lists are in ``published.py``; their lengths are those counted in the author
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +14,13 @@ from weights import published
 from weights.published import Shapes
 
 from videomt_bench.errors import BenchError
-from videomt_bench.models import SlotSizes, TemporalRefiner, load_variant, variant_names
+from videomt_bench.models import (
+    SlotSizes,
+    TemporalRefiner,
+    VideoSegmenter,
+    load_variant,
+    variant_names,
+)
 from videomt_bench.weights import build_model, fitted, identify
 from videomt_bench.weights.converting import in_layout
 from videomt_bench.weights.identify import FAMILIES
@@ -329,3 +336,29 @@ def test_a_system_without_a_variant_is_known_and_its_tensors_have_places(
     assert report.complete, str(report)
     back = weights.family.layout.to_theirs(weights.state)
     assert {k: tuple(v.shape) for k, v in back.state.items()} == shapes
+
+
+SMALL = {
+    "videomt": published.videomt(dim=384, depth=12, joint=3, classes=3, queries=5),
+    "dvis_plus": published.dvis_plus(dim=384, depth=12, classes=3, queries=5),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("family", list(SMALL))
+def test_odd_shapes_are_never_a_traceback(family: str, shape: tuple[int, ...]) -> None:
+    """One tensor of each kind in turn: a sentence, or the name of it in the report."""
+    shapes = SMALL[family]
+    with torch.device("meta"):
+        model = build_model(identify(meta(shapes), "a file").info)
+    kinds = {re.sub(r"\d+", "0", name): name for name in shapes}
+    for name in kinds.values():
+        if not name.endswith(("num_batches_tracked", *UNUSED)):
+            assert _amiss(model, shapes | {name: shape}), name
+
+
+def _amiss(model: VideoSegmenter, shapes: Shapes) -> bool:
+    try:
+        return not fitted(model, identify(meta(shapes), "a file"))[1].complete
+    except BenchError as error:
+        return "\n" not in str(error)

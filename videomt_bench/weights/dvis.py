@@ -51,6 +51,10 @@ LAYERS_MARK = "tracker.transformer_cross_attention_layers.0.norm.weight"
 CONTEXT = "tracker.ctx_query_embed.weight"
 REFERENCE = "tracker.ref_proj.layers.0.weight"
 LAPLACIAN = "sem_seg_head.predictor.laplacian"
+INVERSE = (
+    "the public code used these weights with the inverse of each permutation, which the variant "
+    "does not: DvisTracker(inverse_matching=True)"
+)
 
 FAMILIES = (
     Family(
@@ -75,6 +79,7 @@ FAMILIES = (
         marks=(*MARKS, LAYERS_MARK),
         without=(REID_MARK, REFERENCE, CONTEXT, REFINER_MARK),
         variant="dvis",
+        notes=(INVERSE,),
     ),
     Family(
         "dvis_offline",
@@ -83,6 +88,7 @@ FAMILIES = (
         marks=(*MARKS, LAYERS_MARK, REFINER_MARK),
         without=(REID_MARK, REFERENCE, CONTEXT),
         variant="dvis_offline",
+        notes=(INVERSE,),
     ),
     Family(
         "dvis_plus_segmenter",
