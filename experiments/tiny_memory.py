@@ -8,8 +8,9 @@ _base_ = "tiny.py"
 
 title = "Memories on generated video"
 caption = (
-    "All rows start from one EoMT for each seed and get the same number of iterations on clips. "
-    "Published numbers are of full-size models and other data."
+    "All rows on EoMT start from the same one for each seed, those on Mask2Former from theirs, and "
+    "get the same number of iterations on clips. Published numbers are of full-size models and "
+    "other data."
 )
 published = "propagation"
 figures = ["results", "tradeoff", "training"]
@@ -28,6 +29,8 @@ variants = [
     "lstm",
     "gru",
     "deep_gru",
+    "mask2former_fusion",
+    "mask2former_trackformer",
 ]
 seeds = [1, 2, 3]
 changes = dict(nonobject_reset=dict(published="propagation_reset"))

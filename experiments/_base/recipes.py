@@ -55,8 +55,9 @@ _contrastive = dict(
 )
 _references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
 _refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
-_refined_vis = dict(augmentation=_crop)
-_refined_720p = dict(augmentation=_no_crop, drop_empty=False, train=dict(iterations=20000))
+_refined_vis = dict(augmentation=_crop, train=dict(losses=dict(refined_weight=2.0)))
+_few = dict(iterations=20000)
+_refined_720p = dict(augmentation=_no_crop, drop_empty=False, train=_few)
 _ctvis = dict(
     frames=4,
     span=8,
@@ -211,13 +212,21 @@ recipes = dict(
             refine=_refiner,
         ),
         datasets=_each(
-            _instances,
+            _youtube,
             dict(segmenter=_ctvis_instances, refine=_refined_vis, test=dict(short_side=480)),
             vipseg=dict(
                 video=dict(train=dict(iterations=20000, losses=dict(reference_weight=0.0))),
                 refine=_refined_720p,
             ),
-            vspw=dict(**_iterations(20000), refine=_refined_720p),
+            vspw=dict(
+                **_iterations(20000),
+                refine=dict(_refined_720p, train=dict(**_few, losses=dict(refined_weight=2.0))),
+            ),
+            ovis=dict(
+                segmenter=_ctvis_instances,
+                refine=dict(augmentation=_crop),
+                test=dict(short_side=480),
+            ),
         ),
     ),
     dvis_daq=dict(
@@ -231,11 +240,16 @@ recipes = dict(
                     **_no_reference,
                 )
             ),
+            refine=dict(frames=15, train=dict(losses=dict(refined_weight=0.0))),
         ),
         datasets=_each(
             _youtube,
-            _iterations(160000),
-            ovis=dict(**_ovis_tracks, test=dict(short_side=544)),
+            dict(**_iterations(160000), refine=dict(train=dict(iterations=160000))),
+            ovis=dict(
+                **_ovis_tracks,
+                refine=dict(train=dict(iterations=80000)),
+                test=dict(short_side=544),
+            ),
             vipseg=dict(video=dict(train=_daq_vipseg)),
             vspw=_dense_tracks,
         ),

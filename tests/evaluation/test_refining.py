@@ -71,12 +71,18 @@ def test_what_is_held_does_not_grow_beyond_the_buffer(
         return window(self, start, state)
 
     monkeypatch.setattr(stream._Stream, "window", watched)
+    asked = list[int]()
+    to_refine = model.tracker.to_refine
+    monkeypatch.setattr(
+        model.tracker, "to_refine", lambda output: asked.append(1) or to_refine(output)
+    )
     width = model.segmenter.dim
     per_window = 3 * width * 10 * 14 * 4 / 2**20
     settings = replace(BASE, buffer_mib=1.5 * per_window)
     outputs = stream.run_videos(model, index.videos[:1], index.frames_root, settings)
     assert len(list(outputs.masks([torch.arange(6)]))) == 7
     assert started == [0, 3, 6, 3, 6]
+    assert len(asked) == 3, "tracks are kept once"
 
 
 def test_predictions_of_a_split_are_those_of_the_refiner(index: YTVISIndex) -> None:

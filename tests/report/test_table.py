@@ -194,6 +194,25 @@ def test_runs_of_another_recipe_are_a_row_of_their_own(results: Path, save: Save
     assert column(only.main, "label")[2] == "6 + query fusion = VidEoMT"
 
 
+def test_recipes_of_the_experiment_are_rows(results: Path, save: Save):
+    for iterations in (9, 1000):
+        train = {"iterations": iterations, "workers": 0}
+        recipe = {"name": "tiny", "video": {"train": train}}
+        save(FUSION, 1, spec={"recipe": recipe}, run_id=f"i{iterations}")
+    row = {"variant": FUSION, "label": "longest", "recipe": "longest"}
+    rows = [
+        {**row, "settings": {"video": {"train": {"iterations": 5000}}}},
+        {**row, "label": "short", "settings": {"video": {"train": {"iterations": 9}}}},
+        {**row, "label": "as it is", "settings": {}},
+    ]
+    (table,) = build_tables(results, {**EXPERIMENT, "rows": rows}, draws=40)
+    assert column(table.main, "label") == ["longest", "short", "as it is"]
+    found = {r.label: [record.run_id for record in r.records] for r in table.rows}
+    assert found == {"longest": [], "short": ["i9"], "as it is": ["i1000"]}
+    published = [bool(r.published) for r in table.rows]
+    assert published == [False, False, True], "a setting of one's own was not published"
+
+
 def test_settings_get_a_table_each_in_the_experiments_order(results: Path, save: Save):
     for scene in ("slots", "crossing"):
         dataset = {"name": f"generated-{scene}", "root": scene}

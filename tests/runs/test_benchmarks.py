@@ -128,14 +128,16 @@ def test_the_model_of_2021_is_tested_on_2022(data: Path, tmp_path: Path) -> None
     [
         ("ovis", "dvis_daq"),
         ("vipseg", "dvis_plus"),
+        ("ytvis_2019", "dvis_plus"),
+        ("vspw", "dvis"),
         ("vspw", "videomt_public_code"),
         ("ovis", "cavis_public_code"),
     ],
 )
 def test_a_recipe_trains(dataset: str, recipe: str, data: Path, tmp_path: Path) -> None:
-    """DVIS++ and DVIS-DAQ by the tracker of CAVIS, which learns the same losses."""
-    variant = "step6_videomt" if recipe.startswith("videomt") else "step0_cavis"
-    spec = spec_of(data, dataset, variant, recipe)
+    """DVIS-DAQ by the tracker of CAVIS, which learns the same losses."""
+    variants = {"dvis": "dvis", "dvis_plus": "dvis_plus", "videomt_public_code": "step6_videomt"}
+    spec = spec_of(data, dataset, variants.get(recipe, "step0_cavis"), recipe)
     assert spec.recipe.name == recipe
     record = execute(spec, tmp_path, ("segmenter", "video"))
     assert record.reason is None, record.reason

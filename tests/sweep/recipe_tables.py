@@ -12,7 +12,7 @@ from videomt_bench.runs.spec import DatasetSpec, Recipe, StageSettings
 from videomt_bench.sweep import named
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
-FAMILIES = ("videomt", "cavis", "dvis_plus", "dvis_daq")
+FAMILIES = ("videomt", "cavis", "dvis", "dvis_plus", "dvis_daq")
 DATASETS = ("ytvis_2019", "ytvis_2021", "ytvis_2022", "ovis", "vipseg", "vspw")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

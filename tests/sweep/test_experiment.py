@@ -42,6 +42,22 @@ def test_a_variant_can_have_another_encoder(tmp_path: Path) -> None:
     assert blocks == {"step4_frame_by_frame": None, "step6_videomt": 2}
 
 
+def test_recipes_are_an_axis_of_the_grid(tmp_path: Path) -> None:
+    recipes = {"as it is": {}, "short": {"video": {"frames": 2}}}
+    changes = {"step6_videomt": {"recipe": {"video": {"frames": 4, "train": {"iterations": 9}}}}}
+    plain = {s.variant: s.run_id for s in demo(tmp_path).runs()}
+    settings = micro_settings(tmp_path, variants=TWO, changes=changes)
+    runs = load_experiment("demo", {**settings, "recipes": recipes}).runs()
+    assert [r.variant for r in runs] == [v for v in TWO for _ in recipes]
+    assert runs[0].run_id == plain["step4_frame_by_frame"], "no change, the same run"
+    assert [r.recipe.video.frames for r in runs[1:]] == [2, 4, 2], "the row has the last word"
+    assert runs[3].recipe.video.train.iterations == 9
+    assert len({r.segmenter_stage for r in runs}) == 1
+    wrong = {"recipes": {"odd": {"video": {"frame": 2}}}}
+    with pytest.raises(BenchError, match=r"demo.recipes.odd.*frame"):
+        load_experiment("demo", {**settings, **wrong})
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -148,6 +148,11 @@ def test_the_tracks_of_daq() -> None:
             assert not learned.shared_gone
             expected = TrackSelection(0.01, 0.1, 0.01) if ovis else TrackSelection(0.01, 0.01, None)
             assert rules == expected
+    refined = [recipe("dvis_daq", d).refine for d in DATASETS[:4]]
+    assert [(r.frames, r.train.iterations) for r in refined if r] == [(15, 160000)] * 3 + [
+        (15, 80000)
+    ]
+    assert all(r is not None and r.reverse == 0.5 for r in refined)
     quirks = recipe("dvis_daq_public_code", "ovis").video.train.tracks
     assert quirks is not None
     assert quirks.early_cut

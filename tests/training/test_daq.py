@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videomt_bench.data.clips import ClipBatch, ClipTargets, collate
 from videomt_bench.errors import BenchError
-from videomt_bench.models import load_variant
+from videomt_bench.models import OfflineVideo, load_variant
 from videomt_bench.models.anchors import Anchors
 from videomt_bench.models.contracts import Prediction
 from videomt_bench.training import daq_clips, daq_matching
@@ -437,3 +437,13 @@ def test_the_training_model_takes_the_settings(tiny) -> None:
     assert trained.finite.tolist() == [True, True]
     assert "loss_slot_dice" in losses
     assert TrainingModel(model, "per_frame", SETTINGS).tracks == TrackLearning()
+
+
+def test_the_refiner_alone_learns_offline(tiny, tmp_path) -> None:
+    model = OfflineVideo(tiny.model("dvis_daq_offline"))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    online = ("segmenter", "memory", "tracker")
+    settings = tiny.settings(iterations=2, matching="whole_clip", frozen=online)
+    train(model, tiny.Clips(objects=2), settings, tmp_path, seed=0)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]) == (not key.startswith("refiner.")), key

@@ -17,7 +17,7 @@ from videomt_bench.training import losses
 from videomt_bench.training.engine import TrainingModel, TrainSettings, train
 from videomt_bench.training.freezing import freeze
 from videomt_bench.training.hooks import LOSSES
-from videomt_bench.training.identity_losses import reference_loss
+from videomt_bench.training.identity_losses import reference_loss, refined_loss
 from videomt_bench.training.layers import LossSettings
 from videomt_bench.training.losses import clip_losses
 from videomt_bench.training.whole_clip import as_one_image, targets_of_one_image
@@ -170,6 +170,39 @@ def test_gradients_reach_the_refiner_from_all_layers(tiny) -> None:
             assert (parameter.grad != 0).any(), key
         else:
             assert parameter.grad is None, key
+
+
+def test_refined_tracks_attract_over_time() -> None:
+    """Per frame and object: own embeddings in all frames against others in this frame (2.4)."""
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    queries = [torch.tensor([[2], [-1], [0]]), torch.tensor([[1]])]
+    items = []
+    for b, tracks in enumerate(([2, 0], [1])):
+        for t in range(3):
+            for q in tracks:
+                anchor = x[b, t, q]
+                negatives = [anchor @ x[b, t, j] for j in range(4) if j != q]
+                positives = [anchor @ x[b, s, q] for s in range(3)]
+                gaps = [(n - p).exp() for n in negatives for p in positives]
+                items.append((1 + sum(gaps)).log())
+    expected = sum(items) / len(items)
+    found = refined_loss(x, queries)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    nothing = refined_loss(x, [torch.full((1, 1), -1)] * 2)
+    (gradient,) = torch.autograd.grad(nothing, x)
+    assert nothing.item() == 0.0
+    assert not gradient.any()
+
+
+def test_the_refiner_learns_it_where_it_has_a_weight(tiny) -> None:
+    model, batch = offline(tiny), collate([tiny.Clips(objects=2)[0]], 8)
+    output, _ = model.train()(batch.frames)
+    assert (output.embeddings != output.queries).any()
+    weighed = replace(SETTINGS, refined_weight=2.0)
+    found = clip_losses(output, batch.targets, "whole_clip", weighed)
+    assert found["loss_refined"] > 0
+    (gradient,) = torch.autograd.grad(found["loss_refined"], model.refiner.heads.norm.weight)
+    assert gradient.any()
 
 
 def test_a_whole_clip_is_not_learned_in_chunks() -> None:

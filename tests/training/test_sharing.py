@@ -78,11 +78,12 @@ def test_totals_are_of_all_micro_batches_and_processes():
             pass
 
         def sum(self, value):
-            return value + torch.tensor([4, 3])  # the other process has two objects
+            return value + torch.tensor([4, 3, 2])  # the other process has two objects
 
     sharing = Sharing(StreamSampler(1), 2, False, 0, Two())
     shares = [s for _, s in sharing.step(0, [batch([[1, 0], [1, 1]]), batch([])])]
-    assert [s.totals for s in shares] == [{"first_appearance": 2.0, "per_frame": 1.5}] * 2
+    totals = {"first_appearance": 2.0, "per_frame": 1.5, "whole_clip": 1.0}
+    assert [s.totals for s in shares] == [totals] * 2
     assert [s.seeds for s in shares] == [None, None]
 
 

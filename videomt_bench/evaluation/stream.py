@@ -215,6 +215,10 @@ class _Stream:
         """Class logits of the videos, from their mean over the frames, and those of the stream."""
         return mean, None
 
+    def chosen(self, mean: Means, queries: list[Tensor]) -> list[Tensor]:
+        """By what the results (K,) of each video are found in a frame."""
+        return mean.wanted(queries)
+
     @torch.no_grad()
     def masks(
         self,
@@ -224,7 +228,7 @@ class _Stream:
         queries: Sequence[Tensor],
     ) -> Iterator[list[Tensor]]:
         """Frame after frame: from what was held, then from what is computed again from a state."""
-        chosen = mean.wanted([q.to(self.device) for q in queries])
+        chosen = self.chosen(mean, [q.to(self.device) for q in queries])
         start = 0
         while held:
             yield from self._frames(held.pop(0), chosen, start)
@@ -282,7 +286,7 @@ class _Stream:
 class _Refining(_Stream):
     """A stream whose tracks are refined at its end; its masks are those of the refiner."""
 
-    tracks: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    tracks: list[tuple[Tensor, ...]] = field(default_factory=list)
     refined: Refined | None = None
 
     def hold(self, output: ClipOutput) -> _Held:
@@ -292,11 +296,15 @@ class _Refining(_Stream):
         return _Held(output.mask_logits[:, :, :0], pixels=output.mask_features)
 
     def classes(self, mean: Logits) -> tuple[Logits, Logits | None]:
-        tracks, memory = (torch.cat(parts, 1) for parts in zip(*self.tracks, strict=True))
+        tracks, memory = self.model.tracker.whole_video(self.tracks)
         self.tracks.clear()
         with self._autocast():
             self.refined = self._maker(tracks, memory)[-1]
-        return self.refined.class_logits.float().cpu(), mean
+        refined = self.refined.class_logits.float().cpu()
+        return refined, None if self.model.tracker.numbers_tracks else mean
+
+    def chosen(self, mean: Means, queries: list[Tensor]) -> list[Tensor]:
+        return queries
 
     def _frames(self, held: _Held, queries: Sequence[Tensor], start: int) -> Iterator[list[Tensor]]:
         assert self.refined is not None

@@ -67,6 +67,8 @@ class FrameOutput(Prediction):
     tracks: Tensor | None = None
     """Number (B, Q) of the track in each slot, -1 for none, where a slot is not one track for ever:
     numbers count the tracks of a stream from 0."""
+    anchors: Tensor | None = None
+    """Where the tracks of the slots are looked for next (B, Q, D), of a tracker that has places."""
     entered: Tensor | None = None
     """The queries (B, Q, D) that entered the frame."""
     frame_queries: Tensor | None = None
@@ -115,6 +117,7 @@ class ClipOutput(ClipPrediction):
     order: Tensor | None = None
     source: ClipOutput | None = None
     tracks: Tensor | None = None
+    anchors: Tensor | None = None
     frame_queries: Tensor | None = None
 
     @staticmethod
@@ -146,6 +149,7 @@ class ClipOutput(ClipPrediction):
             order=optional("order"),
             source=ClipOutput.stack(sources) if len(sources) == len(outputs) else None,
             tracks=optional("tracks"),
+            anchors=optional("anchors"),
             frame_queries=frame_queries,
         )
 
@@ -259,8 +263,8 @@ class Tracker(nn.Module, ABC):
         """The same state, cut from the graph."""
         return detach(state)
 
-    def to_refine(self, output: ClipOutput) -> tuple[Tensor, Tensor]:
-        """What a refiner reads of a video: tracks (B, T, Q, d) and queries (B, T, N, d).
+    def to_refine(self, output: ClipOutput) -> tuple[Tensor, ...]:
+        """What is kept of some frames of a video for a refiner, see ``whole_video``.
 
         Raises:
             BenchError: nothing of this tracker can be refined.
@@ -268,6 +272,14 @@ class Tracker(nn.Module, ABC):
         raise BenchError(
             f"a refiner cannot follow {type(self).__name__}; it needs a tracker with to_refine()"
         )
+
+    def whole_video(self, parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+        """What a refiner reads: tracks (B, T, Q, d) and queries of the segmenter (B, T, N, d).
+
+        ``parts`` are what ``to_refine`` gave of the parts of the videos; by default just these two.
+        """
+        tracks, memory = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        return tracks, memory
 
     def image_stage(self) -> Tracker | None:
         """What of the tracker learns together with the segmenter, as a tracker of its own.

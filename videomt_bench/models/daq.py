@@ -11,6 +11,7 @@ width, h × w mask logits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from videomt_bench.models.anchors import Anchors, PositionEmbedding
 from videomt_bench.models.cavis import AppearanceTracker
 from videomt_bench.models.context import Appearance
 from videomt_bench.models.contracts import (
+    ClipOutput,
     Cost,
     FrameFeatures,
     FrameOutput,
@@ -30,6 +32,7 @@ from videomt_bench.models.contracts import (
     State,
     Tracker,
 )
+from videomt_bench.models.daq_offline import TrackedFrames, whole_tracks
 from videomt_bench.models.daq_tracks import (
     Kept,
     TrackLimits,
@@ -137,7 +140,16 @@ class DaqTracker(Tracker):
             outputs.append(tracked)
             states.append(after)
         following = tree_map(lambda *x: torch.stack(x), *states)
-        return _joined(outputs, output if self.training else None), following
+        joined = _joined(outputs, output if self.training else None)
+        joined.mask_features, joined.frame_queries = frame.mask_features, frame.queries
+        return joined, following
+
+    def to_refine(self, output: ClipOutput) -> tuple[Tensor, ...]:
+        """Everything of every frame: which tracks are the best is known at the end."""
+        return TrackedFrames.of(output)
+
+    def whole_video(self, parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+        return whole_tracks([TrackedFrames(*part) for part in parts])
 
     def image_stage(self) -> Tracker | None:
         if self.appearance is None:
@@ -238,7 +250,9 @@ class DaqTracker(Tracker):
         """One frame of one stream."""
         first = before is None
         places = self.limits.places * self.count
-        state = Tracks.none(places, frame.queries) if before is None else before
+        # what is kept for long is kept in full precision
+        wide = torch.promote_types(frame.queries.dtype, torch.float32)
+        state = Tracks.none(places, frame.queries.to(wide)) if before is None else before
         living = state.living(0 if first else self.counted)
         tracks, anchors = state.queries[living], state.anchors.take(living)
         states = self.begin(frame) if first else self.follow(frame, tracks, anchors.fused)
@@ -253,7 +267,9 @@ class DaqTracker(Tracker):
         if self.unused_heads and not self.training:
             final = _kept_alive(final, [*others, *slots])
         output = self._seated(states[-1], [final, *others[::-1]], slots, kept)
-        return output, self._state(anchors, states[-1], final, frame, kept)
+        after = self._state(anchors, states[-1], final, frame, kept)
+        output.anchors = after.anchors.fused[None]
+        return output, after
 
     def _found(self, score: Tensor, slots: list[Prediction], first: bool) -> Tensor:
         """Whether a row has an object, bool (R,)."""
@@ -337,4 +353,5 @@ def _joined(outputs: list[FrameOutput], source: FrameOutput | None) -> FrameOutp
         ),
         source=source,
         tracks=torch.cat([o.tracks for o in outputs if o.tracks is not None]),
+        anchors=torch.cat([o.anchors for o in outputs if o.anchors is not None]),
     )

@@ -7,9 +7,9 @@ that the user chose to run.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -34,7 +34,8 @@ def load_variant(name: str) -> Variant:
         return _from_file(files[name].resolve())
     for entry in entry_points(group=ENTRY_POINTS):
         if entry.name == name:
-            return _checked(entry.load(), name, entry.value)
+            module = _imported(entry.load, f"the entry point {entry.value}")
+            return _checked(module, name, getattr(module, "__file__", None) or entry.value)
     raise unknown("variant", name, variant_names())
 
 
@@ -49,14 +50,18 @@ def _from_file(file: Path) -> Variant:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _imported(partial(spec.loader.exec_module, module), f"the variant file {file}")
+    return _checked(module, file.stem, str(file))
+
+
+def _imported(load: Callable[[], object], what: str) -> object:
     try:
-        spec.loader.exec_module(module)
+        return load()
     except BenchError:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise BenchError(f"the variant file {file} cannot be imported ({reason})") from error
-    return _checked(module, file.stem, str(file))
+        raise BenchError(f"{what} cannot be imported ({reason})") from error
 
 
 def _checked(module: object, name: str, where: str) -> Variant:

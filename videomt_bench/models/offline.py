@@ -56,8 +56,12 @@ class OfflineVideo(VideoSegmenter):
         """
         assert self.refiner is not None
         online, state = super().forward(clip, state)
-        layers = self.refiner(*self.tracker.to_refine(online))
-        return refined_output(self.refiner, layers, online), state
+        tracks, memory = self.tracker.whole_video([self.tracker.to_refine(online)])
+        refined = refined_output(self.refiner, self.refiner(tracks, memory), online)
+        if self.tracker.numbers_tracks:
+            # its rows are chosen tracks, not the slots of the online output
+            refined = replace(refined, queries=tracks, order=None, source=None)
+        return refined, state
 
 
 def refined_output(
@@ -85,7 +89,7 @@ def refined_output(
     return ClipOutput(
         *final,
         queries=online.queries,
-        embeddings=online.embeddings,
+        embeddings=layers[-1].embeddings,
         intermediate=tuple(ClipPrediction(*other) for other in others),
         order=order,
         source=replace(online, source=None, intermediate=()),

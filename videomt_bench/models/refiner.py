@@ -25,6 +25,8 @@ class Refined(NamedTuple):
     """(B, Q, C+1), of a track in all frames together."""
     mask_embeddings: Tensor
     """(B, T, Q, m); their products with the mask features are mask logits."""
+    embeddings: Tensor
+    """The tracks themselves (B, T, Q, d), normalised."""
 
 
 COUNTED_FRAMES = 21
@@ -152,4 +154,4 @@ class TemporalRefiner(nn.Module):
         normed = self.heads.norm(x)
         weights = self.activation_proj(normed).softmax(dim=1)
         classes = self.heads.class_embed((weights * normed).sum(1))
-        return Refined(classes, self.heads.mask_embed(normed))
+        return Refined(classes, self.heads.mask_embed(normed), normed)

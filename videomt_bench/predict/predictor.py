@@ -45,7 +45,11 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, what its outputs mean, and how frames enter it. It serves any number of videos."""
+    """A model, what its outputs mean, and how frames enter it. It serves any number of videos.
+
+    Raises:
+        BenchError: an offline model, which has no results before a video ends.
+    """
 
     model: VideoSegmenter
     classes: Classes
@@ -53,6 +57,13 @@ class Predictor:
     origin: dict[str, Any]
     """Where the model comes from, for the summary."""
     ranking: Ranking = field(default_factory=Ranking)
+
+    def __post_init__(self) -> None:
+        if self.model.refiner is not None:
+            raise BenchError(
+                "an offline model refines whole videos, of which a stream has no end; predict with "
+                "its online variant, or evaluate it"
+            )
 
     def stream(self) -> Stream:
         """The way of a new video through the model."""

@@ -15,6 +15,7 @@ from videomt_bench.predict.predictor import Predictor
 from videomt_bench.predict.results import Final
 from videomt_bench.predict.running import RunningMean
 from videomt_bench.predict.source import Source
+from videomt_bench.predict.stream import Stream
 
 State = Literal["completed", "stopped", "broken"]
 
@@ -64,7 +65,7 @@ def predict(
     except BenchError as error:
         state, problems = "broken", [str(error)]
     seconds = time.monotonic() - start
-    problems += outputs.finish(final_scores(stream.whole))
+    problems += outputs.finish(_final(stream))
     if problems:
         state = "broken"
     if done == 0:
@@ -83,6 +84,14 @@ def predict(
     }
     outputs.summarize(document)
     return document
+
+
+def _final(stream: Stream) -> Final:
+    """Best class and probability of everything that may have been shown, by slot or by track."""
+    scores = final_scores(stream.whole)
+    if stream.tracks is None:
+        return scores
+    return {**stream.ended, **{number: scores[q] for q, number in enumerate(stream.tracks)}}
 
 
 def final_scores(mean: RunningMean) -> Final:

@@ -30,6 +30,10 @@ PANOPTIC_THRESHOLD, OVERLAP_THRESHOLD, MASK_THRESHOLD = 0.8, 0.8, 0.5
 """Of the published panoptic protocol."""
 
 
+Tracks = Sequence[int] | None
+"""Number of the track in each slot; None: slot q is track q."""
+
+
 class Geometry(NamedTuple):
     """Height and width: of the network's input, with padding and without, and of the frame."""
 
@@ -50,7 +54,7 @@ class Segment:
     score: float | None = None
     """Probability of the class; None where pixels are classified one by one."""
     query: int | None = None
-    """The model's slot; None where several make up the segment."""
+    """The model's slot, or the number of its track; None where several make up the segment."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,20 @@ class FrameSegments:
 class Task(Protocol):
     """Makes segments of frames, one after the other."""
 
-    def segments(self, classes: Tensor, masks: Tensor, geometry: Geometry) -> FrameSegments:
+    def segments(
+        self, classes: Tensor, masks: Tensor, geometry: Geometry, tracks: Tracks = None
+    ) -> FrameSegments:
         """The segments of the next frame.
 
         Args:
             classes: mean class logits (Q, C+1).
             masks: mask logits (Q, h, w) of the frame.
             geometry: sizes.
+            tracks: where slots are used again, the number of the track in each of them.
         """
+
+    def restart(self, slots: Tensor) -> None:
+        """Slots, bool (Q,), that hold other tracks from the next frame on."""
 
 
 @dataclass
@@ -97,20 +107,26 @@ class Instances:
     threshold: float = INSTANCE_THRESHOLD
     tracks: Numbers = field(default_factory=Numbers)
 
-    def segments(self, classes: Tensor, masks: Tensor, geometry: Geometry) -> FrameSegments:
+    def segments(
+        self, classes: Tensor, masks: Tensor, geometry: Geometry, tracks: Tracks = None
+    ) -> FrameSegments:
         scores, labels = classes.softmax(-1)[:, :-1].max(-1)
         order = scores.argsort(descending=True, stable=True)[: self.top_k]
         kept = order[scores[order] >= self.threshold]
         if not len(kept):
             return nothing(geometry.size)
         found = (resize_logits(masks[None, kept], *geometry)[0] > 0).cpu().numpy()
-        values = zip(kept.tolist(), labels[kept].tolist(), scores[kept].tolist(), strict=True)
+        numbers = numbered(kept, tracks)
+        values = zip(numbers, labels[kept].tolist(), scores[kept].tolist(), strict=True)
         seen = [(mask, v) for mask, v in zip(found, values, strict=True) if mask.any()]
         segments = [
             Segment(self.tracks.of(query), label, True, score, query)
             for _, (query, label, score) in seen
         ]
         return _stacked(segments, np.array([m for m, _ in seen]).reshape(-1, *geometry.size))
+
+    def restart(self, slots: Tensor) -> None:
+        """Nothing is kept of a slot."""
 
 
 @dataclass
@@ -125,7 +141,9 @@ class Panoptic:
     threshold: float = PANOPTIC_THRESHOLD
     numbers: Numbers = field(default_factory=Numbers)
 
-    def segments(self, classes: Tensor, masks: Tensor, geometry: Geometry) -> FrameSegments:
+    def segments(
+        self, classes: Tensor, masks: Tensor, geometry: Geometry, tracks: Tracks = None
+    ) -> FrameSegments:
         kept = confident_queries(classes, self.threshold)
         counts = torch.zeros(3, len(classes), device=classes.device)
         if not len(kept.queries):
@@ -142,7 +160,8 @@ class Panoptic:
         table = np.zeros(count + 1, np.uint16)
         segments: list[Segment] = []
         positions: dict[int, int] = {}
-        values = zip(*(x.tolist() for x in (kept.queries, kept.labels, kept.scores)), strict=True)
+        found = kept.labels.tolist(), kept.scores.tolist()
+        values = zip(numbered(kept.queries, tracks), *found, strict=True)
         for i, (query, label, score) in enumerate(values):
             a, b, c = (row[i] for row in sums)
             if not (a and b and c) or a / b < OVERLAP_THRESHOLD or not int(both[i]):
@@ -156,6 +175,10 @@ class Panoptic:
         owner = table[torch.where(own, best + 1, 0).cpu().numpy()]
         return FrameSegments(segments, owner)
 
+    def restart(self, slots: Tensor) -> None:
+        if self.areas.mean is not None:
+            self.areas.mean[:, slots] = 0
+
 
 @dataclass
 class Semantic:
@@ -163,7 +186,9 @@ class Semantic:
 
     classes: Classes
 
-    def segments(self, classes: Tensor, masks: Tensor, geometry: Geometry) -> FrameSegments:
+    def segments(
+        self, classes: Tensor, masks: Tensor, geometry: Geometry, tracks: Tracks = None
+    ) -> FrameSegments:
         probabilities = resize_probabilities(masks[None], *geometry)[0]
         labels = class_map(probabilities, classes).cpu().numpy()
         found = np.unique(labels)
@@ -171,6 +196,14 @@ class Semantic:
         table[found] = np.arange(1, len(found) + 1)
         segments = [Segment(k + 1, k, self.classes.is_thing(k)) for k in found.tolist()]
         return FrameSegments(segments, table[labels])
+
+    def restart(self, slots: Tensor) -> None:
+        """Nothing is kept of a slot."""
+
+
+def numbered(slots: Tensor, tracks: Tracks) -> list[int]:
+    """The numbers of the tracks in some slots (K,)."""
+    return [slot if tracks is None else tracks[slot] for slot in slots.tolist()]
 
 
 def nothing(size: tuple[int, int]) -> FrameSegments:

@@ -21,6 +21,7 @@ _LOSSES = {
     "last_intermediate": True,
     "tracklets": False,
     "first_reference": False,
+    "refined_weight": 0.0,
 }
 _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
 _TRAIN = {

@@ -89,16 +89,16 @@ def _sentence(parts: Sequence[tuple[str, ...]], fields: Sequence[tuple[str, Sequ
         return f"By encoder size, the rows differ in {listed}."
     most = max(parts, key=len)
     ordered = sorted(parts, key=lambda labels: _are_others(labels, most))
-    named = ["The others" if _are_others(labels, most) else _listed(labels) for labels in ordered]
+    named = ["the others" if _are_others(labels, most) else _listed(labels) for labels in ordered]
     at = [parts.index(labels) for labels in ordered]
     if len(parts) == 2:
         listed = _folded([(name, " vs ".join(values[i] for i in at)) for name, values in fields])
-        return f"The rows differ in settings: {' vs '.join(named).replace('The others', 'the others')}: {listed}."
+        return f"The rows differ in settings: {' vs '.join(named)}: {listed}."
     texts = [
-        f"{which}: {_folded([(name, values[i]) for name, values in fields])}."
+        f"{which}: {_folded([(name, values[i]) for name, values in fields])}"
         for i, which in zip(at, named, strict=True)
     ]
-    return f"The rows differ in settings. {' '.join(texts)}"
+    return f"The rows differ in settings. {'. '.join(texts)}."
 
 
 def _are_others(labels: Sequence[str], most: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from videomt_bench.report.records import (
     Problem,
     canonical,
     differing,
+    flatten,
     metric_value,
 )
 from videomt_bench.report.statistics import Estimate
@@ -180,8 +181,10 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
     for entry in entries:
         key = entry.get("published", entry["variant"])
         table = tables.get(entry.get("table", experiment.get("published")))
-        cells = {} if table is None else published_cells(table, key, entry.get("setting"))
-        groups = [g for g in setting.groups if _belongs(g, entry)]
+        # another setting than the system's own is not what was published
+        known = table is not None and not entry.get("settings")
+        cells = published_cells(table, key, entry.get("setting")) if known else {}
+        groups = [g for g in setting.groups if _belongs(g, entry, entries)]
         size, reason = str(entry.get("size", "")), str(entry.get("reason", ""))
         if not groups:
             variant, label = entry["variant"], row_title(entry["variant"], entry["label"])
@@ -190,7 +193,8 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
         for i, (group, leaves) in enumerate(zip(groups, split, strict=True), start=1):
             suffix = ", ".join(f"{leaf} {value}" for leaf, value in leaves.items())
             label = entry["label"] + (f" ({suffix})" if suffix else "")
-            key = entry["variant"] + (f"#{i}" if len(groups) > 1 else "")
+            key = "@".join([entry["variant"], *([entry["recipe"]] if "recipe" in entry else [])])
+            key += f"#{i}" if len(groups) > 1 else ""
             estimates, problems = measured(group, stored)
             found = (group, estimates, cells, tuple(problems), size)
             rows.append(Row(key, entry["variant"], label, *found))
@@ -208,11 +212,32 @@ def _only_published(experiment: Mapping[str, Any], rows: Sequence[Row]) -> list[
     ]
 
 
-def _belongs(group: Group, entry: Mapping[str, Any]) -> bool:
-    encoder = entry.get("encoder")
-    return group.variant == entry["variant"] and encoder in (
-        None,
-        group.spec["encoder"].get("name"),
+def _belongs(group: Group, entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a group is of an entry, and of no other that names more of its recipe."""
+    fits = [e for e in entries if _fits(group, e)]
+    most = max((_named(e) for e in fits), default=0)
+    return entry in fits and _named(entry) == most
+
+
+def _fits(group: Group, entry: Mapping[str, Any]) -> bool:
+    encoder = entry.get("encoder", group.spec["encoder"].get("name"))
+    return (
+        group.variant == entry["variant"]
+        and encoder == group.spec["encoder"].get("name")
+        and _has(group.spec["recipe"], entry.get("settings", {}))
+    )
+
+
+def _named(entry: Mapping[str, Any]) -> int:
+    return len(flatten(entry["settings"])) if entry.get("settings") else 0
+
+
+def _has(recipe: Any, settings: Any) -> bool:
+    """Whether a recipe, as JSON, has all the settings."""
+    if not isinstance(settings, Mapping):
+        return bool(recipe == (list(settings) if isinstance(settings, tuple) else settings))
+    return isinstance(recipe, Mapping) and all(
+        _has(recipe.get(key), value) for key, value in settings.items()
     )
 
 

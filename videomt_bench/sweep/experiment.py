@@ -29,10 +29,11 @@ DATASET_CHANGES = ("recipe", "cost", "title")
 
 @dataclass(frozen=True)
 class Experiment:
-    """The grid: variants × encoders × data sets × seeds, with one recipe and changes to it.
+    """The grid: variants × encoders × data sets × recipes × seeds.
 
     ``recipe`` is written out, or begins with ``like``, a name of ``sweep.named``, and changes that.
-    A ``like`` in the changes of a data set or of a variant replaces the name.
+    A ``like`` in the changes of a data set or of a variant replaces the name. ``recipes`` makes it
+    several: the name of a row's setting -> what it has otherwise, after all other changes.
 
     ``published`` names the table of published numbers that its report shows. ``sizes`` gives, by
     encoder, a ``label`` for its rows and the published ``table`` and ``setting`` beside them;
@@ -55,6 +56,7 @@ class Experiment:
     encoders: tuple[EncoderSpec, ...]
     datasets: tuple[DatasetSpec, ...]
     recipe: dict[str, Any]
+    recipes: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     cost: CostProtocol = field(default_factory=CostProtocol)
     published: str | None = None
@@ -100,7 +102,9 @@ class Experiment:
         """
         runs = []
         for d in self.datasets:
-            cells = [(v, e, self.encoder_of(v, e), self.recipe_of(v, d)) for v, e in self.cells()]
+            cells = [
+                (v, e, self.encoder_of(v, e), self.recipe_of(v, d, r)) for v, e, r in self.cells()
+            ]
             cost = self.cost_of(d)
             for encoder in self.all_encoders():
                 row = [(v, own, recipe) for v, e, own, recipe in cells if e is encoder]
@@ -121,13 +125,17 @@ class Experiment:
         planned = self.planned_encoders
         return [e for e in self.encoders if e.name not in planned or encoder_problem(e) is None]
 
-    def cells(self) -> list[tuple[str, EncoderSpec]]:
-        """Variant and encoder of every row of the grid, an encoder's rows together."""
+    def cells(self) -> list[tuple[str, EncoderSpec, str]]:
+        """Variant, encoder and name of the recipe ("" for the only one) of every row of the grid.
+
+        An encoder's rows are together, and in them a variant's.
+        """
         return [
-            (v, e)
+            (v, e, r)
             for e in self.all_encoders()
             for v in self.all_variants()
             if e.name in self.changes.get(v, {}).get("only", (e.name,))
+            for r in self.recipes or ("",)
         ]
 
     def missing(self) -> list[str]:
@@ -148,18 +156,21 @@ class Experiment:
         """What a report needs to know; see ``outline``."""
         return outline(self.name, to_dict(self))
 
-    def recipe_of(self, variant: str, dataset: DatasetSpec) -> Recipe:
-        """The recipe of a variant on a data set; the stage of a refiner only where there is one.
+    def recipe_of(self, variant: str, dataset: DatasetSpec, name: str = "") -> Recipe:
+        """The recipe of a variant on a data set, as one of ``recipes`` or as all have it.
+
+        It has the stage of a refiner only where the variant has one.
 
         Raises:
             BenchError: no such named recipe, or a setting that is not there.
         """
-        name, own = dataset.name, self.changes.get(variant, {})
+        data, own = dataset.name, self.changes.get(variant, {})
         places = {
             "recipe": self.recipe,
-            f"dataset_changes.{name}.recipe": self.dataset_changes.get(name, {}).get("recipe"),
+            f"dataset_changes.{data}.recipe": self.dataset_changes.get(data, {}).get("recipe"),
             f"changes.{variant}.recipe": own.get("recipe"),
-            f"changes.{variant}.datasets.{name}": own.get("datasets", {}).get(name),
+            f"changes.{variant}.datasets.{data}": own.get("datasets", {}).get(data),
+            f"recipes.{name}": self.recipes[name] if name else None,
         }
         changes = {
             f"{self.name or 'experiment'}.{place}": change
@@ -309,5 +320,6 @@ def load_experiment(name_or_file: str, overrides: Mapping[str, Any] | None = Non
         placed = tuple(d.below(experiment.data_root) for d in experiment.datasets)
         experiment = replace(experiment, datasets=placed)
     for dataset in experiment.datasets:
-        experiment.recipe_of("", dataset)
+        for recipe in experiment.recipes or ("",):
+            experiment.recipe_of("", dataset, recipe)
     return experiment

@@ -10,6 +10,7 @@ from typing import Any
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.sweep.experiment_file import read_settings
+from videomt_bench.sweep.named import LIKE
 from videomt_bench.variant_files import variant_titles
 
 Settings = Mapping[str, Any]
@@ -56,8 +57,8 @@ def outline(name: str, settings: Settings) -> dict[str, Any]:
     rows = [
         row
         for dataset, reason in places
-        for variant, encoder in _cells(settings)
-        for row in [_row(settings, titles, variant, encoder, dataset, reason)]
+        for variant, encoder, recipe in _cells(settings)
+        for row in [_row(settings, titles, variant, encoder, recipe, dataset, reason)]
     ]
     return {
         "name": name,
@@ -71,12 +72,13 @@ def outline(name: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _cells(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Variant and encoder of every row, an encoder's rows together."""
+def _cells(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Variant, encoder and recipe of every row, an encoder's rows together."""
     for encoder in [e["name"] for e in settings["encoders"]]:
         for variant in settings["variants"]:
             if encoder in _changes(settings, variant).get("only", (encoder,)):
-                yield variant, encoder
+                for recipe in settings.get("recipes") or ("",):
+                    yield variant, encoder, recipe
 
 
 def _row(
@@ -84,6 +86,7 @@ def _row(
     titles: Mapping[str, str],
     variant: str,
     encoder: str,
+    recipe: str,
     dataset: str,
     reason: str,
 ) -> dict[str, Any]:
@@ -92,6 +95,16 @@ def _row(
     label = titles.get(variant, variant) + (f", {size['label']}" if size.get("label") else "")
     own = changes.get("encoders", {}).get(encoder, {}).get("name", encoder)
     row: dict[str, Any] = {"variant": variant, "label": label, "encoder": own}
+    if recipe:
+        several = len(settings["variants"]) > 1
+        row |= {
+            "label": f"{label}, {recipe}" if several else recipe,
+            "recipe": recipe,
+            "settings": {
+                "name" if key == LIKE else key: value
+                for key, value in settings["recipes"][recipe].items()
+            },
+        }
     if len(settings["encoders"]) > 1 or settings.get("sizes"):
         row |= {"size": size.pop("label", encoder), **size}
     if "published" in changes:

@@ -118,6 +118,27 @@ def reference_loss(reference: Tensor, queries: Sequence[Tensor], from_first: boo
     return main, cosine
 
 
+def refined_loss(embeddings: Tensor, queries: Sequence[Tensor]) -> Tensor:
+    """Refined tracks of objects: in each frame nearer to the track in all frames than to the other
+    tracks in this one (DVIS++, arXiv 2312.13305; without the memory of classes of its public code).
+
+    Args:
+        embeddings: (B, T, Q, D).
+        queries: long (N, 1) of each clip, the track of an object, -1 for none.
+    """
+    losses = []
+    for x, query in zip(embeddings.float(), queries, strict=True):
+        tracks = query[query >= 0].to(x.device)
+        anchors = x[:, tracks]
+        over_time = torch.einsum("tnd,snd->tns", anchors, x[:, tracks])
+        within = anchors @ x.mT
+        itself = tracks[:, None] == torch.arange(x.shape[1], device=x.device)
+        negatives = within.masked_fill(itself, NOT_HERE).logsumexp(-1)
+        losses.append(softplus(negatives + (-over_time).logsumexp(-1)).flatten())
+    found = torch.cat(losses)
+    return found.mean() if len(found) else unlearned(embeddings)
+
+
 def unlearned(x: Tensor) -> Tensor:
     """Zero with a gradient of zeros: a process group waits for every parameter's gradient."""
     return (x * 0.0).sum().float()

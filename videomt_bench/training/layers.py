@@ -20,7 +20,8 @@ class LossSettings:
     of its cosine term; 0 switches a term off. ``pseudo_identity`` also matches absent objects in
     single frames, and takes all of them for one more identity, as the official code does. With
     ``tracklets`` identities learn by the loss of CTVIS instead, and with ``first_reference`` the
-    loss of references looks at the first frame's too, both as in DVIS++. Without
+    loss of references looks at the first frame's too, both as in DVIS++; ``refined_weight`` is that
+    of the contrastive loss of its refiner. Without
     ``last_intermediate`` the last of the intermediate predictions is not supervised, as in the
     public VidEoMT code.
     """
@@ -42,6 +43,7 @@ class LossSettings:
     last_intermediate: bool = True
     tracklets: bool = False
     first_reference: bool = False
+    refined_weight: float = 0.0
 
 
 @dataclass

@@ -22,6 +22,7 @@ from videomt_bench.training.identity_losses import (
     identity_loss,
     prototype_loss,
     reference_loss,
+    refined_loss,
     unlearned,
 )
 from videomt_bench.training.layers import (
@@ -80,7 +81,8 @@ def clip_losses(
     paper (arXiv 2602.17807) does not say whether its EoMT + CAVIS steps have them; without them
     nothing would teach the segmenter's heads, whose masks and classes the context features and the
     guidance read, while the encoder moves. Where identities learn, ``loss_identity`` and
-    ``loss_prototype``, where references do, ``loss_reference``, each with a ``_cosine`` term.
+    ``loss_prototype``, where references do, ``loss_reference``, each with a ``_cosine`` term. With
+    ``refined_weight`` whole clips also give ``loss_refined``.
 
     Args:
         output: of a training forward pass over B clips of T frames.
@@ -93,6 +95,7 @@ def clip_losses(
         points: where random points come from.
         carried: what the chunk before knows of the objects; it is brought up to date.
     """
+    embeddings = output.embeddings
     if matching == "whole_clip":
         settings = settings_of_one_image(settings, output.class_logits.shape[1])
         output, targets = as_one_image(output), targets_of_one_image(targets)
@@ -110,6 +113,7 @@ def clip_losses(
             **{f"loss_{name}": value for name, value in losses.items()},
             **_segmenter_losses(output, targets, queries, matching, settings, totals, points),
             **_reference_losses(output, queries, settings),
+            **_refined_losses(embeddings, queries, matching, settings),
         }
 
 
@@ -199,6 +203,15 @@ def _reference_losses(
     slots = [query[-1] for query in queries]
     terms = partial(reference_loss, reference, slots, settings.first_reference)
     return _terms("reference", weights, reference, terms)
+
+
+def _refined_losses(
+    embeddings: Tensor, queries: Sequence[Tensor], matching: Matching, settings: LossSettings
+) -> dict[str, Tensor]:
+    if matching != "whole_clip" or not settings.refined_weight:
+        return {}
+    loss = refined_loss(embeddings, [query[-1] for query in queries])
+    return {"loss_refined": settings.refined_weight * loss}
 
 
 def _terms(

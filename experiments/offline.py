@@ -1,0 +1,28 @@
+"""Online and offline: DVIS++ (arXiv 2312.13305) and DVIS-DAQ (arXiv 2404.00086) with and without
+their temporal refiners.
+
+The offline run adds its refiner to the online one, so that the online model is trained once.
+"""
+
+_base_ = "_base/ytvis_2019.py"
+
+title = "Online and offline"
+caption = (
+    "ViT-L, tested at a short side of 480; published numbers are of the model zoo. Clocks time the "
+    "online model."
+)
+published = "offline"
+variants = ["dvis_plus", "dvis_plus_offline", "dvis_daq", "dvis_daq_offline"]
+_dinov2 = "vit_large_patch14_dinov2"
+encoders = [dict(name=_dinov2, image_size=592, weights="timm")]
+sizes = {_dinov2: dict(setting="ViT-L, DINOv2, {dataset}")}
+datasets = ["ytvis_2019", "ytvis_2021", "ovis"]
+dataset_changes = dict(
+    ytvis_2019=dict(title="YouTube-VIS 2019"),
+    ytvis_2021=dict(title="YouTube-VIS 2021"),
+    ovis=dict(title="OVIS"),
+)
+recipe = dict(like="dvis_plus")
+_daq = dict(recipe=dict(like="dvis_daq_480"))
+changes = dict(dvis_daq=_daq, dvis_daq_offline=_daq)
+cost = dict(input=[480, 864])
