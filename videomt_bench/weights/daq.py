@@ -35,7 +35,6 @@ ONLINE = WITHOUT_CRITERION + CRITERION + REID + SLOTS + REFERRING
 SLOT_MARK = "tracker.slot_cross_attention_layers.0.slot_attn.project_k.weight"
 CONV_MARK = "refiner.conv_norms.0.weight"
 """Whether there are convolutions depends on the data set."""
-NO_VARIANT = "no variant here is DVIS-DAQ with a temporal refiner"
 
 FAMILIES = (
     Family(
@@ -52,13 +51,13 @@ FAMILIES = (
         ONLINE + REFINER,
         marks=(*MARKS, SLOT_MARK, REFINER_MARK),
         without=(CONV_MARK,),
-        notes=(NO_VARIANT,),
+        variant="dvis_daq_offline",
     ),
     Family(
         "dvis_daq_offline_conv",
         "DVIS-DAQ, offline, its refiner with convolutions",
         ONLINE + REFINER,
         marks=(*MARKS, SLOT_MARK, REFINER_MARK, CONV_MARK),
-        notes=(NO_VARIANT,),
+        notes=("dvis_daq_offline has a refiner without convolutions",),
     ),
 )
