@@ -105,9 +105,10 @@ def weights_check(
 
 
 def _print_info(info: WeightsInfo) -> None:
+    fills = info.variant or (info.segmenter_of and f"the segmenter of {info.segmenter_of}")
     rows: dict[str, Any] = {
         "family": f"{info.title} ({info.family})",
-        "fills": info.variant or (info.segmenter_of and f"the segmenter of {info.segmenter_of}"),
+        "fills": None if info.foreign else fills,
         "encoder": info.encoder,
         "positions for": info.image_size and f"{info.image_size} px, patches of {info.patch_size}",
         "classes": info.num_classes,

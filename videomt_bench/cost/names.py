@@ -7,7 +7,7 @@ from collections.abc import Iterable
 OTHER = "other"
 ORDER = (
     *("encoder", "adapter", "pixel decoder", "decoder", "heads"),
-    *("context features", "re-ID", "tracker", "memory", "refiner"),
+    *("context features", "re-ID", "tracker", "memory"),
 )
 """Components in the order of tables and figures; unknown ones follow by name, then ``other``."""
 

@@ -11,11 +11,11 @@ from videomt_bench.weights.dvis import REFINER, REFINER_MARK
 from videomt_bench.weights.family import Family
 from videomt_bench.weights.mask2former import (
     HEADS,
+    LAYERS,
     MARKS,
     PREDICTOR,
     REID,
     SEGMENTER,
-    attention_layers,
 )
 from videomt_bench.weights.rules import Unused, layout
 
@@ -28,7 +28,7 @@ def _laplacian(_: Mapping[str, Tensor]) -> Tensor:
 
 LAPLACIAN = PREDICTOR + "laplacian"
 APPEARANCE = REID + layout([], Unused(LAPLACIAN, _laplacian))
-TRACKER = layout([("ctx_query_embed.{p}", "ctx_query_embed.{p}")]) + attention_layers() + HEADS
+TRACKER = layout([("ctx_query_embed.{p}", "ctx_query_embed.{p}")]) + LAYERS + HEADS
 CONTEXT = "tracker.ctx_query_embed.weight"
 
 FAMILIES = (

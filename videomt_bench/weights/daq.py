@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
-
 from videomt_bench.weights.dvis import REFERRING, REFINER, REFINER_MARK
 from videomt_bench.weights.family import Family, empty_weight
-from videomt_bench.weights.mask2former import MARKS, PREDICTOR, SEGMENTER
+from videomt_bench.weights.mask2former import MARKS, REID, SEGMENTER
 from videomt_bench.weights.rules import Layout, Unused, layout
 
-
-def _square(state: Mapping[str, Tensor]) -> Tensor:
-    """A weight (d, d) of zeros, in the width of the queries."""
-    dim = state["memory.learned.weight"].shape[1]
-    return torch.zeros(dim, dim)
-
-
-def _vector(state: Mapping[str, Tensor]) -> Tensor:
-    return torch.zeros(state["memory.learned.weight"].shape[1])
-
-
-REID = PREDICTOR + "reid_embed.layers."
-IDENTITIES = Layout(
-    (),
-    (
-        *(Unused(f"{REID}{i}.weight", _square) for i in range(3)),
-        *(Unused(f"{REID}{i}.bias", _vector) for i in range(3)),
-    ),
-)
-"""The segmenter has them from its training; the tracker does not read them."""
 SLOT = "slot_cross_attention_layers.{i}."
 SLOTS = layout(
     [
@@ -56,8 +31,10 @@ CRITERION = Layout(
 WITHOUT_CRITERION = Layout(
     SEGMENTER.rules, tuple(u for u in SEGMENTER.unused if not u.theirs.startswith("criterion."))
 )
-ONLINE = WITHOUT_CRITERION + CRITERION + IDENTITIES + SLOTS + REFERRING
+ONLINE = WITHOUT_CRITERION + CRITERION + REID + SLOTS + REFERRING
 SLOT_MARK = "tracker.slot_cross_attention_layers.0.slot_attn.project_k.weight"
+CONV_MARK = "refiner.conv_norms.0.weight"
+"""Whether there are convolutions depends on the data set."""
 
 FAMILIES = (
     Family(
@@ -73,6 +50,14 @@ FAMILIES = (
         "DVIS-DAQ, offline",
         ONLINE + REFINER,
         marks=(*MARKS, SLOT_MARK, REFINER_MARK),
+        without=(CONV_MARK,),
         variant="dvis_daq_offline",
+    ),
+    Family(
+        "dvis_daq_offline_conv",
+        "DVIS-DAQ, offline, its refiner with convolutions",
+        ONLINE + REFINER,
+        marks=(*MARKS, SLOT_MARK, REFINER_MARK, CONV_MARK),
+        notes=("dvis_daq_offline has a refiner without convolutions",),
     ),
 )

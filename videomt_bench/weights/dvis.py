@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from videomt_bench.weights.family import Family
 from videomt_bench.weights.mask2former import (
+    CROSS,
+    FFN,
     HEADS,
+    LAYERS,
     MARKS,
     REID,
     REID_MARK,
     SEGMENTER,
     TRACKER,
-    attention_layers,
 )
 from videomt_bench.weights.rules import layout
 
@@ -32,11 +34,12 @@ REFINER = (
             ("activation_proj.{p}", "activation_proj.{p}"),
         ]
     )
-    + attention_layers()
+    + CROSS
+    + FFN
     + HEADS
 ).within("refiner.", "refiner.")
 REFINER_MARK = "refiner.activation_proj.weight"
-REFERRING = (attention_layers() + HEADS).within("tracker.", "tracker.")
+REFERRING = (LAYERS + HEADS).within("tracker.", "tracker.")
 PROJECTIONS = layout(
     [
         ("ref_proj.{rest}", "ref_proj.{rest}"),
@@ -44,10 +47,14 @@ PROJECTIONS = layout(
     ]
 ).within("tracker.", "tracker.")
 PLUS = SEGMENTER + REID + PROJECTIONS + REFERRING
-LAYERS = "tracker.transformer_cross_attention_layers.0.norm.weight"
+LAYERS_MARK = "tracker.transformer_cross_attention_layers.0.norm.weight"
 CONTEXT = "tracker.ctx_query_embed.weight"
 REFERENCE = "tracker.ref_proj.layers.0.weight"
 LAPLACIAN = "sem_seg_head.predictor.laplacian"
+INVERSE = (
+    "the public code used these weights with the inverse of each permutation, which the variant "
+    "does not: DvisTracker(inverse_matching=True)"
+)
 
 FAMILIES = (
     Family(
@@ -69,17 +76,19 @@ FAMILIES = (
         "dvis",
         "DVIS, online",
         SEGMENTER + REFERRING,
-        marks=(*MARKS, LAYERS),
+        marks=(*MARKS, LAYERS_MARK),
         without=(REID_MARK, REFERENCE, CONTEXT, REFINER_MARK),
         variant="dvis",
+        notes=(INVERSE,),
     ),
     Family(
         "dvis_offline",
         "DVIS, offline",
         SEGMENTER + REFERRING + REFINER,
-        marks=(*MARKS, LAYERS, REFINER_MARK),
+        marks=(*MARKS, LAYERS_MARK, REFINER_MARK),
         without=(REID_MARK, REFERENCE, CONTEXT),
         variant="dvis_offline",
+        notes=(INVERSE,),
     ),
     Family(
         "dvis_plus_segmenter",

@@ -40,6 +40,7 @@ NAMES = {
 CLIP_PATCHES = {"base": 16, "large": 14}
 CONV_STEMS = {(96, 6): "vit_tiny_conv_patch8"}
 BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?)\.(\d+)\.norm1\.weight$")
+PATCHES = range(4, 65)
 DEFAULT_SIZE = 640
 """Where nothing in a file depends on the size of the image."""
 
@@ -63,11 +64,15 @@ def find_encoder(state: Mapping[str, Tensor]) -> FoundEncoder:
     Raises:
         BenchError: none of those known here.
     """
-    blocks = [(int(m[1]), len(v)) for k, v in state.items() if (m := BLOCK.search(k))]
+    blocks = [
+        (int(m[1]), v.numel()) for k, v in state.items() if (m := BLOCK.search(k)) is not None
+    ]
     if not blocks:
         raise BenchError("the tensors of the encoder are those of no plain ViT")
     width, depth = blocks[0][1], 1 + max(i for i, _ in blocks)
     patch = _patch(state)
+    if patch not in PATCHES:
+        raise BenchError(f"patches of {patch} pixels are not possible; valid: 4 to 64")
     if "patch_embed.proj.0.weight" in state:
         name = CONV_STEMS.get((width, depth))
     else:
@@ -119,7 +124,7 @@ def _kind(state: Mapping[str, Tensor]) -> str:
     if any(".mlp.fc1_g." in n or ".mlp.w1." in n or n.endswith(".q_bias") for n in names):
         return "EVA-02"
     if any(n.endswith((".ls1.gamma", ".gamma_1")) for n in names):
-        tokens = state["pos_embed"].shape[1] if "pos_embed" in state else 0
+        tokens = state["pos_embed"].numel() // state["pos_embed"].shape[-1]
         return "DINOv2" if math.isqrt(tokens) ** 2 != tokens else "DeiT III"
     if "norm_pre.weight" in names:
         return "CLIP"
@@ -137,4 +142,4 @@ def _patch(state: Mapping[str, Tensor]) -> int:
 def _grid(state: Mapping[str, Tensor]) -> int:
     """Patches along a side of the position grid; 0 without positions."""
     positions = state.get("pos_embed")
-    return 0 if positions is None else math.isqrt(positions.shape[1])
+    return 0 if positions is None or positions.dim() != 3 else math.isqrt(positions.shape[1])

@@ -51,6 +51,8 @@ PARTS = {
 }
 """Part of a model -> beginnings of our names, one of which it has."""
 BUFFER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+SIZED = (".weight", "pos_embed", "query_positions", "_token", "_tokens", "gamma")
+"""Ends of names of tensors that are no scalars and not empty."""
 SWIN_WIDTH = "backbone.patch_embed.proj.weight"
 FOREIGN = ("R50", "R101", "ResNet", "Swin")
 """Beginnings of the names of backbones that no model here has."""
@@ -119,10 +121,9 @@ class Weights:
         """The tensors by our names."""
         return self.renamed.state
 
-    def with_state(self, state: State, *notes: str) -> Weights:
+    def with_state(self, state: State) -> Weights:
         """The same with other tensors."""
-        info = replace(self.info, notes=self.info.notes + notes)
-        return replace(self, renamed=replace(self.renamed, state=state), info=info)
+        return replace(self, renamed=replace(self.renamed, state=state))
 
 
 def open_weights(path: Path | str) -> Weights:
@@ -143,9 +144,10 @@ def identify(state: State, source: str) -> Weights:
     if family := find_family(state):
         try:
             renamed = family.layout.to_ours(state)
-        except (RuntimeError, IndexError) as error:  # joining tensors that do not fit
-            raise BenchError(f"tensors of {source!r} cannot be joined: {error}") from None
-        return Weights(source, family, _info(family, state, renamed.state), renamed)
+        except (ValueError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise BenchError(f"tensors of {source!r} do not go together: {reason}") from None
+        return Weights(source, family, _info(family, state, renamed.state, source), renamed)
     try:
         alone = timm_names(state, source)
     except BenchError as error:
@@ -154,7 +156,7 @@ def identify(state: State, source: str) -> Weights:
             + ", ".join(f.name for f in (*FAMILIES, ENCODER_ALONE))
         ) from None
     renamed = ENCODER_ALONE.layout.to_ours(alone)
-    info = _info(ENCODER_ALONE, state, renamed.state)
+    info = _info(ENCODER_ALONE, state, renamed.state, source)
     return Weights(source, ENCODER_ALONE, info, renamed)
 
 
@@ -172,7 +174,18 @@ def vit_tensors(state: Mapping[str, Tensor]) -> State:
     return {}
 
 
-def _info(family: Family, raw: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsInfo:
+def _checked(state: Mapping[str, Tensor], source: str) -> None:
+    """Raise a :class:`BenchError` where a tensor whose sizes tell something has none."""
+    for name, value in state.items():
+        if name.endswith(SIZED) and (value.dim() == 0 or 0 in value.shape):
+            shape = "×".join(map(str, value.shape)) or "scalar"
+            raise BenchError(f"{name} of {source!r} is {shape}, which no model has")
+
+
+def _info(
+    family: Family, raw: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str
+) -> WeightsInfo:
+    _checked(raw, source)
     encoder = _encoder(raw, state)
     queries = state.get("memory.learned.weight")
     head = next((state[k] for k in CLASS_HEADS if k in state), None)

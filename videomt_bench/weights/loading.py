@@ -136,8 +136,8 @@ def with_base(weights: Weights, base: Path | str | None) -> Weights:
         return weights
     if base is None:
         raise BenchError(
-            f"weights of {weights.source!r} are differences from the pre-trained DINOv3, as its "
-            "licence asks; name the file of the latter as the base, or 'none' if they are not"
+            f"weights of {weights.source!r} are differences from the pre-trained DINOv3; name "
+            "the file of the latter as the base, or 'none' if they are not"
         )
     if base == NO_BASE:
         return weights

@@ -83,23 +83,26 @@ PIXEL_DECODER = layout(
 ).within("pixel_decoder.", "segmenter.pixel_decoder.")
 
 
-def attention_layers(prefix: str = "transformer_") -> Layout:
-    """The three parts of every layer of a decoder or tracker."""
-    cross, own, ffn = (
-        f"{prefix}{x}_layers.{{i}}." for x in ("cross_attention", "self_attention", "ffn")
-    )
-    return layout(
-        [
-            (cross + "multihead_attn.{rest}", "layers.{i}.cross_attention.{rest}"),
-            (cross + "norm.{p}", "layers.{i}.cross_norm.{p}"),
-            (own + "self_attn.{rest}", "layers.{i}.self_attention.{rest}"),
-            (own + "norm.{p}", "layers.{i}.self_norm.{p}"),
-            (ffn + "norm.{p}", "layers.{i}.ffn_norm.{p}"),
-            (ffn + "linear{j}.{p}", "layers.{i}.linear{j}.{p}"),
-        ]
-    )
-
-
+CROSS = layout(
+    [
+        ("multihead_attn.{rest}", "cross_attention.{rest}"),
+        ("norm.{p}", "cross_norm.{p}"),
+    ]
+).within("transformer_cross_attention_layers.{i}.", "layers.{i}.")
+OWN = layout(
+    [
+        ("self_attn.{rest}", "self_attention.{rest}"),
+        ("norm.{p}", "self_norm.{p}"),
+    ]
+).within("transformer_self_attention_layers.{i}.", "layers.{i}.")
+FFN = layout(
+    [
+        ("norm.{p}", "ffn_norm.{p}"),
+        ("linear{j}.{p}", "linear{j}.{p}"),
+    ]
+).within("transformer_ffn_layers.{i}.", "layers.{i}.")
+LAYERS = CROSS + OWN + FFN
+"""The parts of a layer of decoders and trackers."""
 HEADS = layout(
     [
         ("decoder_norm.{p}", "heads.norm.{p}"),
@@ -107,7 +110,7 @@ HEADS = layout(
         ("mask_embed.{rest}", "heads.mask_embed.{rest}"),
     ]
 )
-DECODER = (attention_layers() + HEADS).within("", "segmenter.decoder.") + layout(
+DECODER = (LAYERS + HEADS).within("", "segmenter.decoder.") + layout(
     [
         ("query_feat.weight", "memory.learned.weight"),
         ("query_embed.weight", "segmenter.decoder.query_positions"),

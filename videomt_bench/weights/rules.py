@@ -33,12 +33,17 @@ SAME = Form(list, list)
 THIRDS = Form(lambda x: [torch.cat(list(x))], lambda x: x[0].chunk(3))
 """Queries, keys and values apart there, and joined by rows here."""
 ONE_MORE_AXIS = Form(lambda x: [x[0][None]], lambda x: [x[0][0]])
-OUTER_THIRDS = Form(
-    lambda x: x[0].chunk(3)[::2],
-    lambda x: [torch.cat([x[0], torch.zeros_like(x[0]), x[1]])],
-)
-"""Biases of queries, keys and values joined there; here there is none of the keys, to which a
-softmax is blind."""
+
+
+def _without_keys(x: Sequence[Tensor]) -> Sequence[Tensor]:
+    query, key, value = x[0].chunk(3)
+    if not key.is_meta and bool(key.any()):
+        raise ValueError("a bias of keys is not zero, and DINOv3 has none")
+    return query, value
+
+
+OUTER_THIRDS = Form(_without_keys, lambda x: [torch.cat([x[0], torch.zeros_like(x[0]), x[1]])])
+"""Biases of queries, keys and values joined there; here there is none of the keys."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Layout:
         """A state dict of this layout by our names.
 
         Raises:
-            ValueError: tensors whose shapes cannot be joined.
+            ValueError, RuntimeError, IndexError: tensors that cannot be joined or split.
         """
         rules = [(r.theirs, r.ours, r.form.to_ours) for r in self.rules]
         renamed = _rename(state, rules)
