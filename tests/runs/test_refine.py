@@ -131,6 +131,7 @@ def test_the_plan_of_both(experiment: Experiment, tmp_path: Path) -> None:
         "evaluate": 2,
         "cost": 2,
     }
+    assert all(s.done == 0 for s in found.stages)
     online = plan(replace(experiment, variants=("dvis_plus",)), tmp_path, ask_slurm=False)
     assert [s.stage for s in online.stages] == list(ONLINE_STAGES)
 
