@@ -344,6 +344,15 @@ SMALL = {
 }
 
 
+TELLING = (
+    "query_feat.weight",
+    "predictor.class_embed.weight",
+    "vit_module.pos_embed",
+    "vit_module.patch_embed.proj.weight",
+    "blocks.0.norm1.weight",
+)
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3, 4, 5, 6)])
 @pytest.mark.parametrize("family", list(SMALL))
 def test_odd_shapes_are_never_a_traceback(family: str, shape: tuple[int, ...]) -> None:
@@ -352,6 +361,8 @@ def test_odd_shapes_are_never_a_traceback(family: str, shape: tuple[int, ...]) -
     with torch.device("meta"):
         model = build_model(identify(meta(shapes), "a file").info)
     kinds = {re.sub(r"\d+", "0", name): name for name in shapes}
+    if family == "dvis_plus":  # those whose sizes tell what the file is
+        kinds = {k: v for k, v in kinds.items() if k.endswith(TELLING)}
     for name in kinds.values():
         if not name.endswith(("num_batches_tracked", *UNUSED)):
             assert _amiss(model, shapes | {name: shape}), name
