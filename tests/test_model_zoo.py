@@ -28,8 +28,6 @@ from videomt_bench.zoo.page import commands, page, protocol
 
 PAGE = Path(__file__).parents[1] / "docs" / "model-zoo.md"
 ZOO = {c.name: c for c in load_checkpoints()}
-LATER = {"dvis_daq_offline"}
-"""Variants that the zoo may name before they are there."""
 DISAGREE = {("dvis_daq_large_ovis", "AP"), ("dvis_daq_large_ovis", "AP75"),
             ("videomt_large_dinov3_vipseg", "STQ")}  # fmt: skip
 """Values that the zoo of a system and the paper print differently; each has a remark."""
@@ -45,7 +43,7 @@ def test_names_are_unique_and_known() -> None:
     for c in ZOO.values():
         assert c.stage in STAGES
         assert c.layout in ("official", "transformers")
-        assert c.variant in {"", *variant_names(), *LATER}
+        assert c.variant in {"", *variant_names()}
         assert c.publisher.startswith("https://")
         assert not c.sha256 or re.fullmatch("[0-9a-f]{64}", c.sha256)
         assert c.remark or c.is_built, "a checkpoint that is not built says why"

@@ -407,6 +407,7 @@ def test_a_segmenter_that_is_not_there_is_one_sentence() -> None:
         ("step0_cavis", "cavis", "cavis"),
         ("dvis_plus", "dvis_plus", "dvis_plus"),
         ("dvis_plus_offline", "dvis_plus_offline", "dvis_plus"),
+        ("dvis_daq", "dvis_daq", "dvis_daq_480"),
     ],
 )
 def test_a_decoupled_system_by_the_recipe_that_is_named(
