@@ -54,7 +54,7 @@ def test_experiments_find_the_parts_they_share(unpacked: Path, tmp_path: Path) -
     command = (
         "from videomt_bench.sweep.experiment import experiment_names, load_experiment\n"
         "print(len([load_experiment(name).runs() for name in experiment_names()]))\n"
-        "print(load_experiment('vis').runs()[0].recipe.video.train.iterations)"
+        "print(load_experiment('vis').one('step6_videomt').recipe.video.train.iterations)"
     )
     done = subprocess.run(
         [sys.executable, "-c", command],
