@@ -8,8 +8,8 @@ _base_ = "_base/ytvis_2019.py"
 
 title = "Online and offline"
 caption = (
-    "ViT-L, tested at a short side of 480; published numbers are of the model zoo. Cost is measured "
-    "at 448×800, on OVIS at 544×992, as in the main table; clocks time the online model."
+    "ViT-L, tested at a short side of 480; published numbers are of the model zoo. Cost is "
+    "measured at 448×800, on OVIS at 544×992, as in the main table; clocks time the online model."
 )
 published = "offline"
 variants = ["dvis_plus", "dvis_plus_offline", "dvis_daq", "dvis_daq_offline"]

@@ -188,7 +188,7 @@ def _drift(ax: Axes, rows: Sequence[Row]) -> None:
     places = spread([end for end, _ in ends], gap)
     for (end, i), place in zip(ends, places, strict=True):
         ax.plot([1.03, 1.13], [end, place], color=colour(i), linewidth=0.5, clip_on=False)
-        label = textwrap.shorten(rows[i].label, 30, placeholder=" …")
+        label = textwrap.shorten(rows[i].label, 26, placeholder=" …")
         ax.text(1.16, place, label, va="center", fontsize=6)
     ax.set_xlim(-0.08, 2.5)
     ax.set_xticks([0, 1], ["first quarter", "last quarter"])
