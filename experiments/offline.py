@@ -23,5 +23,5 @@ dataset_changes = dict(
     ovis=dict(title="OVIS", cost=dict(input=[544, 992])),
 )
 recipe = dict(like="dvis_plus")
-_daq = dict(recipe=dict(like="dvis_daq_480"))
+_daq = dict(recipe=dict(like="dvis_daq"), datasets=dict(ovis=dict(like="dvis_daq_480")))
 changes = dict(dvis_daq=_daq, dvis_daq_offline=_daq)
