@@ -28,9 +28,9 @@ from videomt_bench.evaluation.recall import summarize_objects
 from videomt_bench.evaluation.video_ap import summarize
 from videomt_bench.evaluation.video_stats import DIAGNOSTICS, VideoStats
 from videomt_bench.files import write_json
-from videomt_bench.report.resampling import load_resampler
-from videomt_bench.report.statistics import video_draws
-from videomt_bench.report.table import build_report, cache_of
+from videomt_bench.report.statistics.estimates import video_draws
+from videomt_bench.report.statistics.resampling import load_resampler
+from videomt_bench.report.tables.table import build_report, cache_of
 from videomt_bench.report.write import write_tables
 from videomt_bench.runs.record import Metric, Record
 

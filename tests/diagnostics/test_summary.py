@@ -23,7 +23,7 @@ from videomt_bench.diagnostics.write import (
     write_diagnostics,
 )
 from videomt_bench.errors import BenchError
-from videomt_bench.report.statistics import PerVideo, estimate
+from videomt_bench.report.statistics.estimates import PerVideo, estimate
 
 DRAWS = 20
 

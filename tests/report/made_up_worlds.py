@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from videomt_bench.evaluation.video_stats import DIAGNOSTICS, VideoStats
-from videomt_bench.report.resample_ap import InstanceResampler
-from videomt_bench.report.resampling import Ratios, Table, mean_where
-from videomt_bench.report.statistics import Estimate, all_but_one, video_draws
+from videomt_bench.report.statistics.estimates import Estimate, all_but_one, video_draws
+from videomt_bench.report.statistics.resample_ap import InstanceResampler
+from videomt_bench.report.statistics.resampling import Ratios, Table, mean_where
 
 CLASSES = 5
 RATES = np.linspace(0.45, 0.75, CLASSES)

@@ -11,8 +11,8 @@ from matplotlib.text import Text
 
 from videomt_bench.cost.names import ORDER, OTHER
 from videomt_bench.errors import BenchError
-from videomt_bench.report.breakdown_figure import COLOURS, _ink, breakdown_figure, draw
-from videomt_bench.report.style import STYLE
+from videomt_bench.report.figures.breakdown import COLOURS, _ink, breakdown_figure, draw
+from videomt_bench.report.figures.style import STYLE
 
 PROTOCOL = {
     "input": [448, 800],

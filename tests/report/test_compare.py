@@ -14,8 +14,8 @@ from videomt_bench.errors import BenchError
 from videomt_bench.files import write_json
 from videomt_bench.report import stored
 from videomt_bench.report.compare import compare
-from videomt_bench.report.permutation import swap_test
-from videomt_bench.report.resampling import Ratios, load_resampler
+from videomt_bench.report.statistics.permutation import swap_test
+from videomt_bench.report.statistics.resampling import Ratios, load_resampler
 
 from .conftest import Save, made_up_stats, metrics_of
 from .made_up import instance_stats, panoptic_stats, semantic_stats

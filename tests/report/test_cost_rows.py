@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.tables.table import build_tables
 from videomt_bench.report.write import write_report
 from videomt_bench.runs.record import StageResult
 

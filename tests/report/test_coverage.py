@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 
 from videomt_bench.report.differences import Difference
-from videomt_bench.report.permutation import swap_test
-from videomt_bench.report.statistics import Estimate, paired_difference, percentile_interval
+from videomt_bench.report.statistics.estimates import (
+    Estimate,
+    paired_difference,
+    percentile_interval,
+)
+from videomt_bench.report.statistics.permutation import swap_test
 
 from .made_up_worlds import RATIO_TRUTH, detection_runs, estimate_of, ratio_runs
 

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.encoder_figure import encoder_figure
-from videomt_bench.report.figures import DEFAULT, KINDS, report_figures
-from videomt_bench.report.label_places import Box, label_places
-from videomt_bench.report.ladder_figure import UP, ladder_figure, speed_steps, steps
-from videomt_bench.report.losses import loss_curves
-from videomt_bench.report.points import (
+from videomt_bench.report.figures.choice import DEFAULT, KINDS, report_figures
+from videomt_bench.report.figures.encoders import encoder_figure
+from videomt_bench.report.figures.label_places import Box, label_places
+from videomt_bench.report.figures.ladder import UP, ladder_figure, speed_steps, steps
+from videomt_bench.report.figures.losses import loss_curves
+from videomt_bench.report.figures.points import (
     MEASURED,
     Point,
     headlines,
@@ -30,12 +30,12 @@ from videomt_bench.report.points import (
     published_points,
     same_dataset,
 )
+from videomt_bench.report.figures.style import PAPER, STYLE, rendered
+from videomt_bench.report.figures.tradeoff import pareto_front, tradeoff_figure
+from videomt_bench.report.figures.training import smooth, training_figure
 from videomt_bench.report.published import load_published
-from videomt_bench.report.style import PAPER, STYLE, rendered
 from videomt_bench.report.systems import OTHER, QUERIES, TRACKER, family_of, row_title
-from videomt_bench.report.table import ReportTable, build_tables
-from videomt_bench.report.tradeoff_figure import pareto_front, tradeoff_figure
-from videomt_bench.report.training_figure import smooth, training_figure
+from videomt_bench.report.tables.table import ReportTable, build_tables
 from videomt_bench.runs.record import StageResult
 from videomt_bench.sweep.experiment import load_experiment
 

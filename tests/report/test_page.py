@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from videomt_bench.report.display import Cell, Column, Display
-from videomt_bench.report.figures import report_figures
+from videomt_bench.report.figures.choice import report_figures
 from videomt_bench.report.page import html_page, page_figure, provenance
 from videomt_bench.report.page.markup import escaped, tag
 from videomt_bench.report.page.provenance import (
@@ -22,7 +21,8 @@ from videomt_bench.report.page.provenance import (
     used_records,
 )
 from videomt_bench.report.page.tables import sort_value, table_html
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.tables.display import Cell, Column, Display
+from videomt_bench.report.tables.table import build_tables
 
 from .conftest import EXPERIMENT, Save
 

@@ -7,7 +7,7 @@ import pytest
 from videomt_bench.errors import BenchError
 from videomt_bench.report import published
 from videomt_bench.report.published import COLUMNS, load_published, other_rows, published_cells
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.tables.table import build_tables
 from videomt_bench.sweep.outline import load_outline
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from videomt_bench.report.remarks import remarks
 from videomt_bench.report.rows import Row
-from videomt_bench.report.table import build_report
+from videomt_bench.report.tables.remarks import remarks
+from videomt_bench.report.tables.table import build_report
 from videomt_bench.sweep.outline import load_outline
 
 MEASURED = Path(__file__).parents[2] / "results" / "measured"

@@ -17,7 +17,7 @@ from videomt_bench.evaluation import panoptic, semantic
 from videomt_bench.report import stored
 from videomt_bench.report.differences import Difference
 from videomt_bench.report.records import Problem
-from videomt_bench.report.table import build_report, cache_of
+from videomt_bench.report.tables.table import build_report, cache_of
 from videomt_bench.report.write import write_tables
 from videomt_bench.runs.record import Metric
 from videomt_bench.sweep.experiment_file import experiment_names

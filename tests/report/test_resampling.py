@@ -11,9 +11,9 @@ from videomt_bench.errors import BenchError
 from videomt_bench.evaluation import panoptic, semantic
 from videomt_bench.evaluation.recall import summarize_objects
 from videomt_bench.evaluation.video_ap import summarize
-from videomt_bench.report import resample_ap, resampling
-from videomt_bench.report.resampling import load_resampler
-from videomt_bench.report.statistics import video_draws
+from videomt_bench.report.statistics import resample_ap, resampling
+from videomt_bench.report.statistics.estimates import video_draws
+from videomt_bench.report.statistics.resampling import load_resampler
 
 from .made_up import instance_stats, panoptic_stats, semantic_stats
 

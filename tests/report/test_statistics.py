@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from videomt_bench.report.statistics import (
+from videomt_bench.report.statistics.estimates import (
     Estimate,
     PerVideo,
     bootstrap,

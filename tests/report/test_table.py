@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.display import Display, Notes, fixed, signed, significant
-from videomt_bench.report.table import ReportTable, build_tables
+from videomt_bench.report.tables.display import Display, Notes, fixed, signed, significant
+from videomt_bench.report.tables.table import ReportTable, build_tables
 from videomt_bench.runs.record import Metric
 
 from .conftest import EXPERIMENT, PROTOCOL, Save

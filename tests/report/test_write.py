@@ -15,10 +15,10 @@ from PIL import Image
 from rich.console import Console
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report import figure_files
-from videomt_bench.report.latex import escape, latex_table
-from videomt_bench.report.style import FORMATS, rendered, spread
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.figures import files as figure_files
+from videomt_bench.report.figures.style import FORMATS, rendered, spread
+from videomt_bench.report.tables.latex import escape, latex_table
+from videomt_bench.report.tables.table import build_tables
 from videomt_bench.report.write import terminal_table, write_report
 from videomt_bench.sweep.experiment import load_experiment
 

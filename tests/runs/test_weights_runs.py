@@ -32,7 +32,7 @@ from videomt_bench.models import (
     VideoSegmenter,
     load_variant,
 )
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.tables.table import build_tables
 from videomt_bench.runs.spec import RunSpec
 from videomt_bench.runs.stages import read_weights
 from videomt_bench.runs.store import Store

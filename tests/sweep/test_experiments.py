@@ -12,7 +12,7 @@ from conftest import micro_settings
 from videomt_bench.errors import BenchError
 from videomt_bench.models import load_variant
 from videomt_bench.report.published import load_published, published_cells
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.tables.table import build_tables
 from videomt_bench.sweep.experiment import Experiment, experiment_names, load_experiment
 from videomt_bench.sweep.plan import plan
 

@@ -91,7 +91,7 @@ def make_report(
     use_cache: bool = True,
 ) -> tuple[list[Path], list[Problem]]:
     """Write the report of an experiment and show its tables; the files, and what was not used."""
-    from videomt_bench.report.table import build_report, cache_of
+    from videomt_bench.report.tables.table import build_report, cache_of
     from videomt_bench.report.write import terminal_table, write_tables
 
     cache = cache_of(reports, outline) if use_cache else None

@@ -164,7 +164,7 @@ def cost(
     from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
 
     if figure is not None:
-        from videomt_bench.report.style import check_format
+        from videomt_bench.report.figures.style import check_format
 
         check_format(figure.suffix.lstrip("."))
     sizes = one_of(input_size if input_size is None else parse_size(input_size), inputs)
@@ -225,7 +225,7 @@ def _print_cost(values: dict[str, Any]) -> None:
 
 def _draw_cost(documents: dict[str, dict[str, Any]], file: Path) -> None:
     from videomt_bench.files import replacing
-    from videomt_bench.report.breakdown_figure import breakdown_figure
+    from videomt_bench.report.figures.breakdown import breakdown_figure
 
     content = breakdown_figure(documents, file.suffix.lstrip("."))
     with replacing(file) as opened:

@@ -21,8 +21,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 
 from videomt_bench.diagnostics.summary import Summary
-from videomt_bench.report.statistics import Estimate
-from videomt_bench.report.style import COLOURS, DASHES, FORMATS, GREY, NO_DATE, STYLE
+from videomt_bench.report.figures.style import COLOURS, DASHES, FORMATS, GREY, NO_DATE, STYLE
+from videomt_bench.report.statistics.estimates import Estimate
 
 WIDTH = 7.2
 """Inches."""

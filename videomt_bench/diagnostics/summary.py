@@ -11,7 +11,7 @@ from videomt_bench.diagnostics.diagnose import Diagnosis
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stats_files import multiplicity
 from videomt_bench.evaluation.tubes import Floats, Integers
-from videomt_bench.report.statistics import DRAWS, Estimate, PerVideo, estimate
+from videomt_bench.report.statistics.estimates import DRAWS, Estimate, PerVideo, estimate
 
 CHUNK = 50
 """Draws that are computed at once."""

@@ -17,8 +17,12 @@ from videomt_bench.diagnostics.figures import figure_files, figures
 from videomt_bench.diagnostics.selection import Selection
 from videomt_bench.diagnostics.summary import Summary
 from videomt_bench.files import replacing
-from videomt_bench.report.display import DASH, fixed, interval_text
-from videomt_bench.report.statistics import Estimate, Interval, paired_difference
+from videomt_bench.report.statistics.estimates import (
+    Estimate,
+    Interval,
+    paired_difference,
+)
+from videomt_bench.report.tables.display import DASH, fixed, interval_text
 
 COLUMNS = {
     "AP": "AP",

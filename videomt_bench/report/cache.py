@@ -17,7 +17,7 @@ import numpy as np
 from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stats_files import load_arrays, save_arrays
 from videomt_bench.files import replacing, write_json
-from videomt_bench.report.resampling import Scores
+from videomt_bench.report.statistics.resampling import Scores
 
 VERSION = 1
 """Counts up when the same files give other numbers."""

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videomt_bench.errors import BenchError, unknown
-from videomt_bench.report.details import DETAILS
 from videomt_bench.report.differences import Difference, corrected, difference
-from videomt_bench.report.display import DASH, fixed, interval_text, p_text, signed
 from videomt_bench.report.records import (
     PREFERRED,
     Group,
@@ -20,8 +18,10 @@ from videomt_bench.report.records import (
     load_records,
 )
 from videomt_bench.report.rows import Row, measured
-from videomt_bench.report.statistics import DRAWS
+from videomt_bench.report.statistics.estimates import DRAWS
 from videomt_bench.report.stored import StoredRuns
+from videomt_bench.report.tables.details import DETAILS
+from videomt_bench.report.tables.display import DASH, fixed, interval_text, p_text, signed
 from videomt_bench.runs.record import Record
 
 HEADER = ("metric", "A", "B", "A − B", "95 % interval", "p", "p, corrected", "videos", "seeds")

@@ -9,7 +9,7 @@ from itertools import pairwise
 from videomt_bench.errors import BenchError
 from videomt_bench.report.records import PREFERRED
 from videomt_bench.report.rows import Row
-from videomt_bench.report.statistics import Estimate, holm, paired_difference
+from videomt_bench.report.statistics.estimates import Estimate, holm, paired_difference
 from videomt_bench.report.stored import StoredRuns
 
 SIGNIFICANT = 0.05

@@ -26,7 +26,7 @@ from videomt_bench.report.records import (
     flatten,
     metric_value,
 )
-from videomt_bench.report.statistics import Estimate
+from videomt_bench.report.statistics.estimates import Estimate
 from videomt_bench.report.stored import Drawn, StoredRuns
 from videomt_bench.report.systems import row_title, system_label
 from videomt_bench.runs.record import Record

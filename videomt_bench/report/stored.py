@@ -11,10 +11,16 @@ import numpy as np
 
 from videomt_bench.errors import BenchError
 from videomt_bench.report.cache import Cache, Key
-from videomt_bench.report.permutation import SWAPS, swap_test
 from videomt_bench.report.records import stamp
-from videomt_bench.report.resampling import Resampler, Scores, load_resampler
-from videomt_bench.report.statistics import DRAWS, RNG_SEED, Samples, all_but_one, video_draws
+from videomt_bench.report.statistics.estimates import (
+    DRAWS,
+    RNG_SEED,
+    Samples,
+    all_but_one,
+    video_draws,
+)
+from videomt_bench.report.statistics.permutation import SWAPS, swap_test
+from videomt_bench.report.statistics.resampling import Resampler, Scores, load_resampler
 from videomt_bench.runs.record import Record
 
 NONE_STORED = "it stores no per-video statistics"

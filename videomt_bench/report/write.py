@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from videomt_bench.files import replacing
-from videomt_bench.report.display import Cell, Column, Display
-from videomt_bench.report.figure_files import digest_of, figure_files
-from videomt_bench.report.figures import ReportFigure, report_figures
-from videomt_bench.report.latex import latex_table
+from videomt_bench.report.figures.choice import ReportFigure, report_figures
+from videomt_bench.report.figures.files import digest_of, figure_files
 from videomt_bench.report.page import PageFigure, html_page, page_figure
-from videomt_bench.report.statistics import DRAWS
-from videomt_bench.report.table import ReportTable, build_tables
+from videomt_bench.report.statistics.estimates import DRAWS
+from videomt_bench.report.tables.display import Cell, Column, Display
+from videomt_bench.report.tables.latex import latex_table
+from videomt_bench.report.tables.table import ReportTable, build_tables
 
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "*_`[]"}
 TERMINAL = {
@@ -56,8 +56,8 @@ def write_report(
     Args:
         results: the folder that holds ``records``.
         out: made if it is not there.
-        experiment: see :func:`videomt_bench.report.table.build_tables`, and for its ``figures``
-            :func:`videomt_bench.report.figures.report_figures`.
+        experiment: see :func:`videomt_bench.report.tables.table.build_tables`, and for its
+            ``figures`` :func:`videomt_bench.report.figures.choice.report_figures`.
         draws: of the bootstrap.
 
     Returns:

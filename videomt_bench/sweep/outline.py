@@ -42,7 +42,7 @@ def load_outline(
 
 
 def outline(name: str, settings: Settings) -> dict[str, Any]:
-    """Name, title, published table, caption, rows and data sets; see ``report.table``.
+    """Name, title, published table, caption, rows and data sets; see ``report.tables``.
 
     Every row of the grid is there, also those of variants and data sets that do not exist yet,
     which have the ``reason``.

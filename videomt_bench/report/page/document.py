@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from videomt_bench.report.figures import ReportFigure
+from videomt_bench.report.figures.choice import ReportFigure
 from videomt_bench.report.page.markup import Markup, tag, trusted
 from videomt_bench.report.page.provenance import dates, provenance_html, used_records
 from videomt_bench.report.page.svg import inline_svg
 from videomt_bench.report.page.tables import notes_html, table_html
 from videomt_bench.report.rows import slug_of
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.tables.table import ReportTable
 
 ICON = "data:,"
 """An empty picture, so that no browser asks for one."""
@@ -47,7 +47,7 @@ def html_page(
     """A report as one page that opens from disk and asks no network for anything.
 
     Args:
-        tables: see :func:`videomt_bench.report.table.build_tables`.
+        tables: see :func:`videomt_bench.report.tables.table.build_tables`.
         experiment: its ``name`` and ``title``.
         figures: of each table, drawn.
         problems: files and parts of records that could not be used, one sentence each.

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from videomt_bench.report.display import DASH, Cell, Column, Display
 from videomt_bench.report.page.markup import Markup, join, tag
 from videomt_bench.report.page.tables import table_html
 from videomt_bench.report.rows import STATE_WORDS, Row, state_reason
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.tables.display import DASH, Cell, Column, Display
+from videomt_bench.report.tables.table import ReportTable
 from videomt_bench.runs.record import Record
 
 MOST = 300

@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
+from videomt_bench.report.figures.style import (
+    BAND,
+    BLUE,
+    GREY,
+    INK,
+    PAPER,
+    RULE,
+    Draw,
+    rendered,
+)
 from videomt_bench.report.page.markup import Markup, escaped, trusted
-from videomt_bench.report.style import BAND, BLUE, GREY, INK, PAPER, RULE, Draw, rendered
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -22,7 +31,7 @@ def inline_svg(draw: Draw, name: str, title: str) -> Markup:
     """A figure as an ``svg`` element for the inside of a page.
 
     Args:
-        draw: see :func:`videomt_bench.report.style.rendered`.
+        draw: see :func:`videomt_bench.report.figures.style.rendered`.
         name: unique on the page; the ids in the figure begin with it.
         title: what the figure shows, for those who do not see it.
     """

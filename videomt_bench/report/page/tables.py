@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from videomt_bench.report.display import DASH, MINUS, Cell, Column, Display
 from videomt_bench.report.page.markup import Markup, join, tag
+from videomt_bench.report.tables.display import DASH, MINUS, Cell, Column, Display
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?=\s|$)")
 

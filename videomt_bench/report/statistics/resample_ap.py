@@ -19,7 +19,8 @@ import numpy.typing as npt
 from videomt_bench.evaluation.tubes import Flags, Integers
 from videomt_bench.evaluation.video_ap import AP50, AP75, MAX_PER_VIDEO, RECALLS
 from videomt_bench.evaluation.video_stats import DIAGNOSTICS, THRESHOLDS, VideoStats
-from videomt_bench.report.resampling import (
+from videomt_bench.report.statistics.estimates import Times
+from videomt_bench.report.statistics.resampling import (
     Ratios,
     Resampler,
     Scores,
@@ -28,7 +29,6 @@ from videomt_bench.report.resampling import (
     mean_where,
     ratio,
 )
-from videomt_bench.report.statistics import Times
 
 EVERY = 0
 """The position of all objects among the groups of objects."""
@@ -56,13 +56,13 @@ class InstanceResampler:
         return b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
     def scores(self, times: Times) -> Scores:
-        """See :class:`videomt_bench.report.resampling.Resampler`."""
+        """See :class:`videomt_bench.report.statistics.resampling.Resampler`."""
         largest = max((len(category.video) for category in self._categories), default=0)
         at_once = min(MOST_DRAWS, max(LEAST_DRAWS, ELEMENTS // max(largest, 1)))
         return chunked(self._precisions, times, at_once) | self._sums.scores(times)
 
     def beside(self, other: Resampler) -> InstanceResampler:
-        """See :class:`videomt_bench.report.resampling.Resampler`.
+        """See :class:`videomt_bench.report.statistics.resampling.Resampler`.
 
         Detections of equal score keep the order that they have in a run of their own.
         """

@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from videomt_bench.report.columns import COSTS, PAPER, shared_notes, shown_costs
 from videomt_bench.report.protocol import cost_cell, most_frequent, words
 from videomt_bench.report.records import differing
 from videomt_bench.report.rows import Row
+from videomt_bench.report.tables.columns import COSTS, PAPER, shared_notes, shown_costs
 from videomt_bench.runs.record import Record
 
 LONGEST = 60

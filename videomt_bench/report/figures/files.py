@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib
 
-from videomt_bench.report.style import DPI, FORMATS, STYLE, Draw, rendered
+from videomt_bench.report.figures.style import DPI, FORMATS, STYLE, Draw, rendered
 
 Files = Mapping[str, bytes]
 """Extension -> content."""

@@ -6,19 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from videomt_bench.report.comparable import to_published
 from videomt_bench.report.differences import main_metrics
-from videomt_bench.report.display import (
-    DASH,
-    Cell,
-    Column,
-    Display,
-    Notes,
-    fixed,
-    interval_text,
-    signed,
-    significant,
-)
 from videomt_bench.report.protocol import (
     CostCell,
     cost_cell,
@@ -29,7 +17,19 @@ from videomt_bench.report.protocol import (
 )
 from videomt_bench.report.records import metric_value
 from videomt_bench.report.rows import Row, state_reason
-from videomt_bench.report.statistics import Estimate
+from videomt_bench.report.statistics.estimates import Estimate
+from videomt_bench.report.tables.comparable import to_published
+from videomt_bench.report.tables.display import (
+    DASH,
+    Cell,
+    Column,
+    Display,
+    Notes,
+    fixed,
+    interval_text,
+    signed,
+    significant,
+)
 
 MEASURED = "measured"
 DIFFERENCE = ("measured − paper",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from videomt_bench.report.statistics import Interval
+from videomt_bench.report.statistics.estimates import Interval
 
 DASH = "–"
 MINUS = "−"

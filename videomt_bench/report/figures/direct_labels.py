@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from videomt_bench.report.label_places import Box, label_places
-from videomt_bench.report.style import RULE
+from videomt_bench.report.figures.label_places import Box, label_places
+from videomt_bench.report.figures.style import RULE
 
 LABEL = 6.0
 """Size of the labels, in points."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from videomt_bench.report.columns import (
+from videomt_bench.report.differences import SIGNIFICANT, Difference, main_metrics
+from videomt_bench.report.rows import Row
+from videomt_bench.report.tables.columns import (
     MEASURED,
     Columns,
     display_of,
@@ -14,8 +16,7 @@ from videomt_bench.report.columns import (
     size_text,
     spread_text,
 )
-from videomt_bench.report.differences import SIGNIFICANT, Difference, main_metrics
-from videomt_bench.report.display import (
+from videomt_bench.report.tables.display import (
     DASH,
     Cell,
     Column,
@@ -26,7 +27,6 @@ from videomt_bench.report.display import (
     p_text,
     signed,
 )
-from videomt_bench.report.rows import Row
 
 BEYOND = "*"
 DETAILS = {

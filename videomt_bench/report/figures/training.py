@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from videomt_bench.report.losses import STAGES, LossCurve, loss_curves
+from videomt_bench.report.figures.losses import STAGES, LossCurve, loss_curves
+from videomt_bench.report.figures.style import PAGE, Draw, colour, dash, new_figure, spread
 from videomt_bench.report.rows import Row
-from videomt_bench.report.style import PAGE, Draw, colour, dash, new_figure, spread
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.tables.table import ReportTable
 
 MOST = 8
 """Runs of a row that have a curve, the first ones."""

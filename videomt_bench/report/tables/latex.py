@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
-from videomt_bench.report.display import Cell, Column, Display
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.tables.display import Cell, Column, Display
+from videomt_bench.report.tables.table import ReportTable
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",

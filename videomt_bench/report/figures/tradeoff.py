@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from videomt_bench.report.direct_labels import direct_labels
-from videomt_bench.report.points import (
+from videomt_bench.report.figures.direct_labels import direct_labels
+from videomt_bench.report.figures.points import (
     MEASURED,
     PUBLISHED,
     Point,
@@ -29,7 +29,7 @@ from videomt_bench.report.points import (
     same_dataset,
     speed_protocol,
 )
-from videomt_bench.report.style import (
+from videomt_bench.report.figures.style import (
     GREY,
     INK,
     OTHER_PROTOCOL,
@@ -41,7 +41,7 @@ from videomt_bench.report.style import (
     new_figure,
 )
 from videomt_bench.report.systems import FAMILIES, FRAMES, OTHER, QUERIES, TRACKER
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.tables.table import ReportTable
 
 MARKERS = {TRACKER: "o", FRAMES: "^", QUERIES: "s", OTHER: "D"}
 FAMILY_COLOURS = {TRACKER: "#D55E00", FRAMES: "#009E73", QUERIES: "#0072B2", OTHER: INK}

@@ -12,11 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from videomt_bench.report.columns import sample_sizes, seed_values, size_text
-from videomt_bench.report.points import headlines, published_setting, same_dataset
-from videomt_bench.report.printable import printable
-from videomt_bench.report.rows import Row
-from videomt_bench.report.style import (
+from videomt_bench.report.figures.points import headlines, published_setting, same_dataset
+from videomt_bench.report.figures.style import (
     BAND,
     GREY,
     PAGE,
@@ -28,7 +25,10 @@ from videomt_bench.report.style import (
     spread,
     two_lines,
 )
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.printable import printable
+from videomt_bench.report.rows import Row
+from videomt_bench.report.tables.columns import sample_sizes, seed_values, size_text
+from videomt_bench.report.tables.table import ReportTable
 
 ROWS = 5
 """A figure is at least as high as for so many rows."""

@@ -15,8 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from videomt_bench.cost.names import ORDER, OTHER, ordered
-from videomt_bench.report.printable import printable
-from videomt_bench.report.style import (
+from videomt_bench.report.figures.style import (
     GREY,
     INK,
     PAGE,
@@ -26,6 +25,7 @@ from videomt_bench.report.style import (
     rendered,
     two_lines,
 )
+from videomt_bench.report.printable import printable
 
 # Okabe and Ito (2008), two greys for what is never large
 COLOURS = dict(

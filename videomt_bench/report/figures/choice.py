@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from videomt_bench.errors import unknown
-from videomt_bench.report import breakdown_figure
-from videomt_bench.report.encoder_figure import encoder_figure
-from videomt_bench.report.figure import results_figure
-from videomt_bench.report.ladder_figure import ladder_figure
-from videomt_bench.report.points import headlines
+from videomt_bench.report.figures import breakdown as breakdown_figure
+from videomt_bench.report.figures.encoders import encoder_figure
+from videomt_bench.report.figures.ladder import ladder_figure
+from videomt_bench.report.figures.points import headlines
+from videomt_bench.report.figures.results import results_figure
+from videomt_bench.report.figures.style import Draw
+from videomt_bench.report.figures.tradeoff import tradeoff_figure
+from videomt_bench.report.figures.training import training_figure
 from videomt_bench.report.printable import printable
 from videomt_bench.report.rows import slug_of
-from videomt_bench.report.style import Draw
 from videomt_bench.report.systems import row_title
-from videomt_bench.report.table import ReportTable
-from videomt_bench.report.tradeoff_figure import tradeoff_figure
-from videomt_bench.report.training_figure import training_figure
+from videomt_bench.report.tables.table import ReportTable
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def report_figures(
     """The figures of a table, in order; one without data is left out.
 
     Args:
-        table: see :func:`videomt_bench.report.table.build_tables`.
+        table: see :func:`videomt_bench.report.tables.table.build_tables`.
         experiment: its ``figures``, if there, names the kinds and their order (see ``KINDS``);
             ``published`` names the table whose other rows are drawn beside.
         results: the folder whose ``work`` may hold the logs of training.

@@ -13,17 +13,17 @@ import pandas as pd
 
 from videomt_bench.errors import BenchError
 from videomt_bench.report.cache import FOLDER, Cache
-from videomt_bench.report.caption import caption
-from videomt_bench.report.columns import main_display
-from videomt_bench.report.details import Differences, detail_display
 from videomt_bench.report.differences import to_the_row_above
-from videomt_bench.report.display import Display, Notes
 from videomt_bench.report.records import Problem, group_runs, load_records
-from videomt_bench.report.remarks import records_line, remarks
 from videomt_bench.report.rows import Row, Setting, build_rows, check_experiment, settings_of
-from videomt_bench.report.statistics import DRAWS
+from videomt_bench.report.statistics.estimates import DRAWS
 from videomt_bench.report.stored import StoredRuns
-from videomt_bench.report.tidy import tidy_table
+from videomt_bench.report.tables.caption import caption
+from videomt_bench.report.tables.columns import main_display
+from videomt_bench.report.tables.details import Differences, detail_display
+from videomt_bench.report.tables.display import Display, Notes
+from videomt_bench.report.tables.remarks import records_line, remarks
+from videomt_bench.report.tables.tidy import tidy_table
 from videomt_bench.runs.record import Record
 
 MANY = 5

@@ -11,7 +11,13 @@ from videomt_bench.evaluation.consistency import WINDOWS as VC_WINDOWS
 from videomt_bench.evaluation.panoptic_stats import PanopticStats
 from videomt_bench.evaluation.semantic_stats import CLASSES, SemanticStats
 from videomt_bench.evaluation.vpq import WINDOWS
-from videomt_bench.report.resampling import Ratios, Scores, Table, mean_where, ratio
+from videomt_bench.report.statistics.resampling import (
+    Ratios,
+    Scores,
+    Table,
+    mean_where,
+    ratio,
+)
 
 Flags = npt.NDArray[np.bool_]
 

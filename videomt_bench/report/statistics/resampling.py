@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.statistics import Samples, Times
+from videomt_bench.report.statistics.estimates import Samples, Times
 
 CHUNK = 500
 """Draws that are computed at once."""
@@ -90,16 +90,16 @@ def load_resampler(path: Path) -> Resampler:
     names = _array_names(path)
     if "window_sums" in names:
         from videomt_bench.evaluation.semantic_stats import SemanticStats
-        from videomt_bench.report.resample_dense import semantic_resampler
+        from videomt_bench.report.statistics.resample_dense import semantic_resampler
 
         return semantic_resampler(SemanticStats.load(path))
     if "association" in names:
         from videomt_bench.evaluation.panoptic_stats import PanopticStats
-        from videomt_bench.report.resample_dense import panoptic_resampler
+        from videomt_bench.report.statistics.resample_dense import panoptic_resampler
 
         return panoptic_resampler(PanopticStats.load(path))
     from videomt_bench.evaluation.video_stats import VideoStats
-    from videomt_bench.report.resample_ap import InstanceResampler
+    from videomt_bench.report.statistics.resample_ap import InstanceResampler
 
     return InstanceResampler(VideoStats.load(path))
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from videomt_bench.report.direct_labels import direct_labels
-from videomt_bench.report.points import (
+from videomt_bench.report.figures.direct_labels import direct_labels
+from videomt_bench.report.figures.points import (
     MEASURED,
     PUBLISHED,
     Point,
@@ -24,7 +24,7 @@ from videomt_bench.report.points import (
     published_points,
     published_setting,
 )
-from videomt_bench.report.style import (
+from videomt_bench.report.figures.style import (
     COLUMN,
     GREY,
     INK,
@@ -35,7 +35,7 @@ from videomt_bench.report.style import (
     new_figure,
     two_lines,
 )
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.tables.table import ReportTable
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLOURS = ("#D55E00", "#009E73", "#0072B2", "#CC79A7", INK, "#56B4E9", "#E69F00")

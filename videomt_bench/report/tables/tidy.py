@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from videomt_bench.report.columns import COSTS, sample_sizes, size_text
-from videomt_bench.report.comparable import to_published
-from videomt_bench.report.details import DETAILS, Differences
 from videomt_bench.report.differences import Difference, main_metrics
 from videomt_bench.report.protocol import CLOCKS, cost_cell
 from videomt_bench.report.published import PublishedCell
 from videomt_bench.report.rows import Row, Setting
-from videomt_bench.report.statistics import Estimate
+from videomt_bench.report.statistics.estimates import Estimate
+from videomt_bench.report.tables.columns import COSTS, sample_sizes, size_text
+from videomt_bench.report.tables.comparable import to_published
+from videomt_bench.report.tables.details import DETAILS, Differences
 
 TIDY = (
     "setting", "row", "variant", "label", "origin", "metric", "value", "low", "high",

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.resampling import Resampler, Scores
-from videomt_bench.report.statistics import RNG_SEED
+from videomt_bench.report.statistics.estimates import RNG_SEED
+from videomt_bench.report.statistics.resampling import Resampler, Scores
 
 SWAPS = 2000
 

@@ -13,8 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from videomt_bench.report.display import fixed, signed
-from videomt_bench.report.points import (
+from videomt_bench.report.figures.points import (
     MEASURED,
     PUBLISHED,
     Point,
@@ -25,9 +24,7 @@ from videomt_bench.report.points import (
     published_setting,
     speed_protocol,
 )
-from videomt_bench.report.rows import Row
-from videomt_bench.report.statistics import Interval
-from videomt_bench.report.style import (
+from videomt_bench.report.figures.style import (
     BAND,
     GREY,
     INK,
@@ -38,7 +35,10 @@ from videomt_bench.report.style import (
     new_figure,
     two_lines,
 )
-from videomt_bench.report.table import ReportTable
+from videomt_bench.report.rows import Row
+from videomt_bench.report.statistics.estimates import Interval
+from videomt_bench.report.tables.display import fixed, signed
+from videomt_bench.report.tables.table import ReportTable
 
 UP, DOWN, FIRST = "#0072B2", "#D55E00", "#8a8a8a"
 BAR = 0.56

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from videomt_bench.report.columns import published_metrics, sample_sizes, size_text
-from videomt_bench.report.comparable import measured_setting
 from videomt_bench.report.differences import main_metrics
 from videomt_bench.report.rows import Row, Setting
+from videomt_bench.report.tables.columns import published_metrics, sample_sizes, size_text
+from videomt_bench.report.tables.comparable import measured_setting
 
 
 def caption(setting: Setting, rows: Sequence[Row], extra: str) -> str:

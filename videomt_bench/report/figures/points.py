@@ -10,7 +10,7 @@ from videomt_bench.report.printable import printable
 from videomt_bench.report.protocol import cost_cell, most_frequent, words
 from videomt_bench.report.published import PublishedCell, dataset_of, other_rows
 from videomt_bench.report.rows import Row
-from videomt_bench.report.statistics import Interval
+from videomt_bench.report.statistics.estimates import Interval
 from videomt_bench.report.systems import family_of, system_label
 
 MEASURED = "measured"

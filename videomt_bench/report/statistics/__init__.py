@@ -1,0 +1,1 @@
+"""Means, intervals and p-values; how often each video is drawn, for every metric."""
