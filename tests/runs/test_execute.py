@@ -46,6 +46,8 @@ def test_a_whole_run(spec: RunSpec, tmp_path: Path) -> None:
     stats = VideoStats.load(Store(tmp_path).stats_path(spec.run_id))
     assert summarize(stats)["AP"] == record.metrics["AP"].value
     assert record.metrics["AP"].n == 4
+    assert record.sources == [record.source], "all of it by one code"
+    assert all(r.detail["source"] == record.source for r in record.stages.values())
 
 
 def test_a_finished_run_does_nothing(

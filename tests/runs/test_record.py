@@ -10,6 +10,7 @@ import pytest
 
 from videomt_bench.errors import BenchError
 from videomt_bench.files import write_json
+from videomt_bench.report.tables.remarks import records_line
 from videomt_bench.runs.record import Metric, Record, StageResult, read_record
 
 
@@ -87,3 +88,17 @@ def test_a_value_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "r.json", {"AP": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_record_names_the_code_of_every_stage_once() -> None:
+    old, new = ({"version": "0.1.0", "commit": c, "dirty": False} for c in "ab")
+    stages = {
+        "segmenter": StageResult("s", "completed", 1, {"source": old}),
+        "video": StageResult("a-s1-0", "completed", 1, {"source": old}),
+        "evaluate": StageResult("a-s1-0", "completed", 1, {"videos": 3}),
+        "cost": StageResult("a-s1-0", "completed", 1, {"source": new}),
+    }
+    record = Record("a-s1-0", {}, "completed", stages=stages, source=new)
+    assert record.sources == [old, new]
+    assert "commit a; version 0.1.0, commit b." in records_line([record])
+    assert Record("a-s1-0", {}, "completed", source=old).sources == [old]

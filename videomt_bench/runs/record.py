@@ -65,7 +65,7 @@ class Record:
     ``peak_memory_mib`` and ``protocol`` {device, precision, compile, input, clock, ...}."""
     environment: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
-    """``version``, ``commit`` and whether the tree was ``dirty``."""
+    """``version``, ``commit`` and whether the tree was ``dirty``, of the last stage that ran."""
     created: str = ""
     updated: str = ""
 
@@ -74,6 +74,14 @@ class Record:
         """The stages that the run has."""
         refines = self.spec.get("recipe", {}).get("refine") is not None
         return stage_names(refines, self.spec.get("weights") is not None)
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """The code of all stages, as far as they tell, and of the run; each once."""
+        details = [r.detail for r in self.stages.values() if isinstance(r.detail, dict)]
+        told = [*(detail.get("source") for detail in details), self.source]
+        found = [source for source in told if isinstance(source, dict)]
+        return [source for i, source in enumerate(found) if source not in found[:i]]
 
     schema: int = SCHEMA
 

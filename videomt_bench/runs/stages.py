@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from videomt_bench.models import (
 )
 from videomt_bench.models.encoders import check_weights
 from videomt_bench.runs.clips import open_split, training_clips
+from videomt_bench.runs.environment import source
 from videomt_bench.runs.record import STAGES, Metric, StageResult
 from videomt_bench.runs.spec import DatasetSpec, RunSpec, StageSettings
 from videomt_bench.runs.store import StageFolder, Store
@@ -188,7 +189,7 @@ def evaluate(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Metric
     seconds = time.monotonic() - start
     metrics = {name: Metric(*value) for name, value in scores.items()}
     detail = {"videos": len(index.videos), **({"weights": weights} if weights else {})}
-    return StageResult(spec.run_id, "completed", seconds, detail), metrics
+    return _completed(spec.run_id, seconds, detail), metrics
 
 
 def submission(spec: RunSpec, store: Store, target: Path) -> Path:
@@ -225,7 +226,7 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
             source=spec.cost.source,
         )
     folder.report("cost", 1, 1, {})
-    return StageResult(spec.run_id, "completed", time.monotonic() - start), values
+    return _completed(spec.run_id, time.monotonic() - start), values
 
 
 def load_run(spec: RunSpec, store: Store) -> VideoSegmenter:
@@ -314,7 +315,7 @@ def _take(
     torch.manual_seed(spec.seed)
     model = build()
     found = weights.load(model)
-    result = StageResult(stage_id, "completed", time.monotonic() - start, {"weights": found})
+    result = _completed(stage_id, time.monotonic() - start, {"weights": found})
     if get_rank() == 0:
         _save_weights(model, folder.model)
         folder.finish("segmenter", result)
@@ -341,9 +342,8 @@ def _train(
         folder.report(name, step, total, losses)
 
     train(model, clips, settings, folder.path / name, spec.seed, report)
-    result = StageResult(
+    result = _completed(
         stage_id,
-        "completed",
         time.monotonic() - start,
         {
             "iterations": settings.iterations,
@@ -356,6 +356,13 @@ def _train(
         _save_weights(model, folder.model)
         folder.finish(name, result)
     return result
+
+
+def _completed(
+    stage_id: str, seconds: float, detail: Mapping[str, Any] | None = None
+) -> StageResult:
+    """What a stage did, and the code that did it, which may not be that of the next stage."""
+    return StageResult(stage_id, "completed", seconds, {**(detail or {}), "source": source()})
 
 
 def _pace(marks: Sequence[tuple[int, float]]) -> float | None:

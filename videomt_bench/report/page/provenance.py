@@ -92,8 +92,7 @@ def provenance_html(tables: Sequence[ReportTable], experiment: Mapping[str, Any]
 
 def _code(records: Sequence[Record]) -> Markup:
     counts: dict[tuple[str, str, bool], int] = {}
-    for record in records:
-        source = _fields(record.source)
+    for source in (source for record in records for source in record.sources):
         key = (
             _text(source.get("version", "unknown")),
             _text(source.get("commit") or "unknown"),

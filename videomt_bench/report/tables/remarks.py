@@ -129,11 +129,12 @@ def records_line(records: Sequence[Record]) -> str:
     sources = {
         " ".join(
             [
-                f"version {r.source.get('version', 'unknown')},",
-                f"commit {str(r.source.get('commit') or 'unknown')[:12]}",
-                *(["with uncommitted changes"] if r.source.get("dirty") else []),
+                f"version {source.get('version', 'unknown')},",
+                f"commit {str(source.get('commit') or 'unknown')[:12]}",
+                *(["with uncommitted changes"] if source.get("dirty") else []),
             ]
         )
-        for r in records
+        for record in records
+        for source in record.sources
     }
     return f"Records: {count}; {'; '.join(sorted(sources))}."
