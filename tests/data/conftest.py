@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import SMALL, make_coco
+from data.damage import SMALL, make_coco
 from PIL import Image
 from pycocotools import mask as coco_mask
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from damage import FRAME, RLE, damaged, edit
+from data.damage import FRAME, RLE, damaged, edit
 
 from videomt_bench.data.check import CHECKS, CheckResult, check_dataset
 from videomt_bench.data.classes import BENCHMARKS

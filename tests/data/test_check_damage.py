@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import (
+from data.damage import (
     COCO,
     FRAME,
     MASK,

@@ -170,14 +170,15 @@ def test_the_published_number_of_parameters(options: dict[str, int], millions: f
         assert tuple(conv[2].weight.shape) == (512, 512, 3)
 
 
+@pytest.mark.parametrize("length", [1, COUNTED_FRAMES, 40])
 @pytest.mark.parametrize("short_term", [True, False])
-def test_the_declared_cost_is_what_a_counter_sees(short_term: bool) -> None:
+def test_the_declared_cost_is_what_a_counter_sees(short_term: bool, length: int) -> None:
     """Of a frame; classes, which come once for a video, are left out."""
     count = 7
     sizes = SlotSizes(count, D, CLASSES, SMALL)
     with torch.device("meta"):
         model = TemporalRefiner(sizes, short_term=short_term).eval()
-        x = torch.empty(1, COUNTED_FRAMES, count, D)
+        x = torch.empty(1, length, count, D)
         counter = FlopCounterMode(display=False)
         with (
             counter,
@@ -186,9 +187,10 @@ def test_the_declared_cost_is_what_a_counter_sees(short_term: bool) -> None:
         ):
             model(x, x)
     classes = count * D * (CLASSES + 1)
-    weights = COUNTED_FRAMES * count * D
+    weights = length * count * D
     seen = counter.get_total_flops() / 2 - classes - weights
-    assert model.cost().macs == pytest.approx(seen / COUNTED_FRAMES, rel=1e-9)
+    assert model.cost(length).macs == pytest.approx(seen / length, rel=1e-9)
+    assert (model.cost() == model.cost(length)) == (length == COUNTED_FRAMES)
 
 
 # The offline form of a model

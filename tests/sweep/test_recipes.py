@@ -24,7 +24,10 @@ def test_every_recipe_is_one_for_every_data_set(name: str) -> None:
         assert found.name == name
         for stage in (found.segmenter, found.video):
             assert stage.augmentation.short_sides
-            assert stage.augmentation.crop == (data in INSTANCES)
+            # DVIS crops the clips of its refiner, and those of YouTube-VIS 2019 in all stages
+            crops = INSTANCES if name != "dvis" else ("ytvis_2019",)
+            assert stage.augmentation.crop == (data in crops)
+            assert stage.augmentation.final_crop is None
             assert stage.drop_empty == (data in INSTANCES)
             assert stage.train.precision == "fp16"
         assert found.num_queries == 200
@@ -194,3 +197,61 @@ def test_printed_sizes_at_the_network(
     assert network_size(Video(), settings) == inner  # type: ignore[arg-type]
     frame = pad_to_multiple(torch.zeros(*inner, device="meta"), settings.divisor)
     assert tuple(frame.shape) == padded
+
+
+@pytest.mark.parametrize(
+    ("name", "vipseg", "vspw"),
+    [
+        ("dvis", (608, 608), (608, 608)),
+        ("dvis_plus", (608, 608), (600, 720)),
+        ("dvis_daq", (608, 608), (600, 720)),
+    ],
+)
+def test_the_refiner_learns_from_crops(name: str, vipseg: Any, vspw: Any) -> None:
+    """Of all public configurations on whole scenes the offline ones alone crop."""
+    for data, crop in (("vipseg", vipseg), ("vspw", vspw)):
+        refine = recipe(name, data).refine
+        assert refine is not None
+        assert refine.augmentation.final_crop == crop
+        assert refine.augmentation.short_sides == tuple(range(480, 801, 32))
+        assert (refine.augmentation.max_size, refine.augmentation.crop) == (1333, False)
+        assert (refine.frames, refine.train.iterations) == (15 if "daq" in name else 21, 20000)
+    for data in INSTANCES:
+        refine = recipe(name, data).refine
+        assert refine is not None
+        assert refine.augmentation.crop
+        assert refine.augmentation.final_crop is None
+
+
+def test_the_mixture_of_dvis() -> None:
+    """COCO and YouTube-VIS 2019 as 1 to 0.75; 1 to 1 in all other recipes and data."""
+    for name in recipe_names():
+        for data in DATASETS:
+            own = recipe(name, data)
+            special = (name, data) == ("dvis", "ytvis_2019")
+            for stage in (own.segmenter, own.video, own.refine):
+                if stage is not None:
+                    expected = pytest.approx(1 / 0.75) if special else None
+                    assert stage.mixture_ratio == expected
+
+
+def test_the_refiner_of_dvis_plus_remembers_classes() -> None:
+    """With its contrastive loss, which the public configurations have on YouTube-VIS and VSPW."""
+    for data in DATASETS:
+        refine = recipe("dvis_plus", data).refine
+        assert refine is not None
+        losses = refine.train.losses
+        assert losses.refined_weight == (0.0 if data in ("ovis", "vipseg") else 2.0)
+        assert losses.class_memory == 20
+
+
+def test_labels_of_the_last_frame_in_the_public_code_of_cavis() -> None:
+    own, other = recipe("cavis_public_code", "ovis"), recipe("videomt_public_code", "ovis")
+    for stage in (own.segmenter, own.video):
+        assert stage.label_quirk
+        assert stage.train.losses.absent_as_no_object
+    assert other.video.label_quirk
+    assert not other.video.train.losses.absent_as_no_object
+    plain = recipe("cavis", "ovis")
+    assert not plain.video.label_quirk
+    assert not plain.video.train.losses.absent_as_no_object

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from identity_loops import (
+from training.identity_loops import (
     COUNTS,
     TOLERANCE,
     WIDTH,

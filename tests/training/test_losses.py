@@ -248,9 +248,9 @@ def test_points_of_the_paper():
     assert near[9408:].mean() == pytest.approx(0.26, abs=0.04)
 
 
-@pytest.mark.parametrize("quirk", [False, True])
+@pytest.mark.parametrize("quirk", ["", "VidEoMT", "CAVIS"])
 def test_labels_of_objects_that_are_gone_in_the_last_frame(tmp_path, quirk):
-    """Section 3.5: the official code trains them as the last class, in all frames."""
+    """The official code learns them as the last class, in all frames, CAVIS's as no-object."""
     path = make_ytvis(tmp_path, GeneratorSettings(videos=1, frames=4, height=24, width=24))
     data = json.loads(path.read_text())
     gone, stays = data["annotations"][:2]
@@ -262,7 +262,7 @@ def test_labels_of_objects_that_are_gone_in_the_last_frame(tmp_path, quirk):
     path.write_text(json.dumps(data))
     index = read_ytvis(path, tmp_path / "train" / "JPEGImages")
     classes = len(index.categories)
-    clip = TrainClips(index, 4, Augmentation(), seed=0, label_quirk=quirk)[0]
+    clip = TrainClips(index, 4, Augmentation(), seed=0, label_quirk=bool(quirk))[0]
     batch = collate([clip], 8)
     output = ClipOutput(
         torch.zeros(1, 4, 5, classes + 1).requires_grad_(),
@@ -270,8 +270,13 @@ def test_labels_of_objects_that_are_gone_in_the_last_frame(tmp_path, quirk):
         torch.zeros(()),
         torch.zeros(()),
     )
-    losses = clip_losses(output, batch.targets, "first_appearance", SETTINGS)
+    settings = replace(SETTINGS, absent_as_no_object=quirk == "CAVIS")
+    losses = clip_losses(output, batch.targets, "first_appearance", settings)
     learned = learned_classes(output, losses)[0]
-    expected = sorted([1, classes - 1 if quirk else 0, *[classes] * 3])
+    gone_as = {"": 0, "VidEoMT": classes - 1, "CAVIS": classes}[quirk]
+    expected = sorted([1, gone_as, *[classes] * 3])
     assert [sorted(frame.tolist()) for frame in learned] == [expected] * 4
     assert (learned == learned[0]).all()
+    (masks,) = torch.autograd.grad(losses["loss_mask"], output.mask_logits)
+    taught = (masks != 0).flatten(3).any(3).sum(2)
+    assert taught.tolist() == [[2] * 4], "its mask is learned in any case"

@@ -8,7 +8,8 @@ from itertools import count
 import numpy as np
 import pytest
 import torch
-from identity_loops import (
+from torch import Tensor
+from training.identity_loops import (
     COUNTS,
     SETTINGS,
     TOLERANCE,
@@ -19,7 +20,6 @@ from identity_loops import (
     restated_prototypes,
     restated_references,
 )
-from torch import Tensor
 
 from videomt_bench.data.clips import ClipTargets
 from videomt_bench.models import ClipOutput

@@ -28,6 +28,7 @@ from videomt_bench.data.clips import ClipBatch, collate
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import VideoSegmenter
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.class_memory import ClassMemory, ClassMemoryHook
 from videomt_bench.training.daq_clips import TrackLearning, track_losses
 from videomt_bench.training.ema import EmaHook
 from videomt_bench.training.finite import FiniteHook, finite_clips
@@ -179,6 +180,8 @@ class TrainingModel(BaseModel):
         """Of the last forward pass, see ``finite_clips``."""
         self.carried = Carried()
         """From the last chunk to the next one."""
+        remembers = matching == "whole_clip" and losses.refined_weight and losses.class_memory
+        self.memory = ClassMemory(losses.class_memory) if remembers else None
 
     def forward(
         self, batch: ClipBatch, share: Share = WHOLE, mode: str = "loss"
@@ -195,7 +198,8 @@ class TrainingModel(BaseModel):
         self.carried.state = self.model.detach(state)
         self.finite = finite_clips(output)
         how = self.matching, self.losses, self.guided
-        return clip_losses(output, batch.targets, *how, share.totals, points, self.carried)
+        known = share.totals, points, self.carried, self.memory
+        return clip_losses(output, batch.targets, *how, *known)
 
     def train(self, mode: bool = True) -> TrainingModel:
         super().train(mode)
@@ -350,6 +354,7 @@ def _runner(
             IterationHook(settings, accumulation, seed),
             FiniteHook(folder, interval, accumulation, group),
             *([] if settings.ema is None else [EmaHook(model, settings.ema, accumulation)]),
+            *([] if trained.memory is None else [ClassMemoryHook(trained.memory, group, device)]),
             ProgressHook(report, settings.iterations, accumulation, folder / LOSSES, curves),
             CheckpointHook(folder, interval, accumulation),
             StopHook(folder, accumulation),
