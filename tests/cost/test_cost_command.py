@@ -120,8 +120,7 @@ def test_the_length_of_the_video_of_a_refiner(cost):
     def document(*arguments, variant="dvis_plus_offline"):
         return last(cost("--variant", variant, *SMALL, "--input", "64x96", "--json", *arguments)[1])
 
-    usual, same = document(), document("--video-frames", COUNTED_FRAMES)
-    assert usual["gmacs"] == same["gmacs"]
+    usual = document("--video-frames", COUNTED_FRAMES)
     assert "video_frames" not in usual["protocol"]
     hundred, thousand = document("--video-frames", 100), document("--video-frames", 1000)
     assert hundred["protocol"]["video_frames"] == 100

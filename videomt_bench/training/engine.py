@@ -197,9 +197,8 @@ class TrainingModel(BaseModel):
         output, state = self.model(batch.frames, self.carried.state)
         self.carried.state = self.model.detach(state)
         self.finite = finite_clips(output)
-        how = self.matching, self.losses, self.guided
-        known = share.totals, points, self.carried, self.memory
-        return clip_losses(output, batch.targets, *how, *known)
+        targets, how = batch.targets, (self.matching, self.losses, self.guided)
+        return clip_losses(output, targets, *how, share.totals, points, self.carried, self.memory)
 
     def train(self, mode: bool = True) -> TrainingModel:
         super().train(mode)
