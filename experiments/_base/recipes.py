@@ -55,10 +55,12 @@ _contrastive = dict(
 )
 _references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
 _refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
-_refined_vis = dict(augmentation=_crop, train=dict(losses=dict(refined_weight=2.0)))
-_few = dict(iterations=20000)
+_cavis_refiner = dict(frames=15, reverse=0.5, train={**_refiner["train"], "iterations": 160000})
 _square = {**_no_crop, "final_crop": [608, 608]}
 _oblong = {**_no_crop, "final_crop": [600, 720]}
+_cavis_refined_720p = dict(augmentation=_square, drop_empty=False)
+_refined_vis = dict(augmentation=_crop, train=dict(losses=dict(refined_weight=2.0)))
+_few = dict(iterations=20000)
 _refined_720p = dict(augmentation=_square, drop_empty=False, train=_few)
 
 
@@ -92,11 +94,14 @@ _dense_tracks = dict(video=dict(train=dict(tracks=_no_disappearance)))
 _ovis_tracks = dict(
     video=dict(train=dict(iterations=160000, tracks=dict(score=0.1))),
     selection=dict(score=0.1, confirmed=0.01),
+    offline_selection=dict(score=0.05, confirmed=0.01),
 )
 _daq_vipseg = dict(iterations=90000, optim=dict(milestones=[66 / 90]), tracks=_no_disappearance)
 
 _window = dict(include_last=False, ordered=False)
 _everywhere = dict(present_everywhere=True)
+_no_object = dict(absent_as_no_object=True)
+_gone = dict(label_quirk=True, train=dict(losses=_no_object))
 
 recipes = dict(
     videomt=dict(
@@ -180,26 +185,34 @@ recipes = dict(
                 train=dict(matching="per_frame", masked_attention=False, optim=_steps),
             ),
             video=dict(train=dict(optim=_steps)),
+            refine=_cavis_refiner,
         ),
         datasets=_each(
-            _dense,
-            dict(video=dict(train=_no_reference)),
-            ovis=dict(video=dict(train=_no_reference), test=dict(short_side=448)),
+            _youtube,
+            dict(refine=dict(augmentation=_crop)),
+            ovis=dict(
+                video=dict(train=_no_reference),
+                refine=dict(augmentation=_crop),
+                test=dict(short_side=448),
+            ),
+            vipseg=dict(
+                video=dict(train=_no_reference),
+                refine=dict(**_cavis_refined_720p, train=dict(iterations=40000)),
+            ),
+            vspw=dict(
+                video=dict(train=_no_reference), refine=dict(**_cavis_refined_720p, train=_few)
+            ),
         ),
     ),
     cavis_public_code=dict(
         about="CAVIS with the defects of its public training code",
         like="cavis",
         recipe=dict(
-            segmenter=dict(
-                label_quirk=True,
-                train=dict(losses=dict(pseudo_identity=True, absent_as_no_object=True)),
-            ),
-            video=dict(
-                label_quirk=True, train=dict(losses=dict(absent_as_no_object=True)), **_window
-            ),
+            segmenter={**_gone, "train": dict(losses=dict(pseudo_identity=True, **_no_object))},
+            video=dict(**_gone, **_window),
+            refine=dict(**_gone, **_window),
         ),
-        datasets=_each(_dense, _stages(**_everywhere)),
+        datasets=_each(_dense, dict(**_stages(**_everywhere), refine=_everywhere)),
     ),
     dvis=dict(
         about="DVIS with Swin-L: a segmenter on images, then the referring tracker",

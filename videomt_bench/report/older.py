@@ -60,6 +60,7 @@ ADDED: dict[str, Any] = {
     "recipe": {
         "decoder": None,
         "selection": None,
+        "offline_selection": None,
         "segmenter_weights": None,
         "segmenter": _STAGE,
         "video": _STAGE,
