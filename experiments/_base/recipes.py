@@ -54,8 +54,9 @@ _contrastive = dict(
     prototype_cosine_weight=0.0,
 )
 _references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
-_refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
-_cavis_refiner = dict(frames=15, reverse=0.5, train={**_refiner["train"], "iterations": 160000})
+_learning = dict(optim=_steps, **_train)
+_refiner = dict(frames=21, reverse=0.5, train=dict(_learning, iterations=40000))
+_cavis_refiner = dict(frames=15, reverse=0.5, train=dict(_learning, iterations=160000))
 _square = {**_no_crop, "final_crop": [608, 608]}
 _oblong = {**_no_crop, "final_crop": [600, 720]}
 _cavis_refined_720p = dict(augmentation=_square, drop_empty=False)

@@ -40,7 +40,7 @@ def test_an_experiment_names_a_recipe_and_changes_it() -> None:
 def test_one_run_by_its_parts() -> None:
     loaded = load_experiment("vis", {"data_root": "/data"}).select(datasets=("ovis",))
     found = loaded.one("step0_cavis", "vit_base_patch14_dinov2", "cavis_public_code")
-    assert found.recipe == recipe("cavis_public_code", "ovis")
+    assert found.recipe == recipe("cavis_public_code", "ovis").online
     assert (found.encoder.name, found.encoder.image_size) == ("vit_base_patch14_dinov2", 640)
     assert found.dataset.root == "/data/ovis"
     assert loaded.one("step0_cavis", LARGE).encoder.name == "vit_large_patch14_dinov2"

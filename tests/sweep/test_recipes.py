@@ -202,6 +202,7 @@ def test_printed_sizes_at_the_network(
 @pytest.mark.parametrize(
     ("name", "vipseg", "vspw"),
     [
+        ("cavis", (608, 608), (608, 608)),
         ("dvis", (608, 608), (608, 608)),
         ("dvis_plus", (608, 608), (600, 720)),
         ("dvis_daq", (608, 608), (600, 720)),
@@ -215,7 +216,9 @@ def test_the_refiner_learns_from_crops(name: str, vipseg: Any, vspw: Any) -> Non
         assert refine.augmentation.final_crop == crop
         assert refine.augmentation.short_sides == tuple(range(480, 801, 32))
         assert (refine.augmentation.max_size, refine.augmentation.crop) == (1333, False)
-        assert (refine.frames, refine.train.iterations) == (15 if "daq" in name else 21, 20000)
+        assert refine.frames == (21 if name in ("dvis", "dvis_plus") else 15)
+        few = (name, data) != ("cavis", "vipseg")
+        assert refine.train.iterations == (20000 if few else 40000)
     for data in INSTANCES:
         refine = recipe(name, data).refine
         assert refine is not None
@@ -247,7 +250,8 @@ def test_the_refiner_of_dvis_plus_remembers_classes() -> None:
 
 def test_labels_of_the_last_frame_in_the_public_code_of_cavis() -> None:
     own, other = recipe("cavis_public_code", "ovis"), recipe("videomt_public_code", "ovis")
-    for stage in (own.segmenter, own.video):
+    for stage in (own.segmenter, own.video, own.refine):
+        assert stage is not None
         assert stage.label_quirk
         assert stage.train.losses.absent_as_no_object
     assert other.video.label_quirk
