@@ -99,6 +99,19 @@ def test_components_of_cavis() -> None:
     assert {k: v / 1e6 for k, v in millions.items()} == pytest.approx(facts, rel=0.001)
 
 
+def test_the_public_code_of_cavis_costs_the_same() -> None:
+    """The inverse of a permutation is no multiply-accumulate."""
+    spec = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), 40, 60)
+    found = []
+    for name in ("step0_cavis", "cavis_public_code"):
+        with torch.device("meta"):
+            model = load_variant(name).build(spec).eval()
+        count = count_macs(model, 96, 128)
+        found.append((count_parameters(model), count.by_component, count.notes))
+    assert found[0] == found[1]
+    assert found[0][1]["context features"]
+
+
 def test_what_each_step_takes_away() -> None:
     """The differences between steps are those of 4.3: context, re-ID, tracker, fusion."""
     one, two, three, four, six = (
