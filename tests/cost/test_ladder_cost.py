@@ -14,7 +14,7 @@ import torch
 from videomt_bench.cost.components import count_parameters
 from videomt_bench.cost.count import MacCount, count_macs
 from videomt_bench.cost.operators import ESTIMATED
-from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
+from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, load_variant
 
 MIXED_SIZES = 0.988
 STEPS = {
@@ -101,7 +101,8 @@ def test_components_of_cavis() -> None:
 
 def test_the_public_code_of_cavis_costs_the_same() -> None:
     """The inverse of a permutation is no multiply-accumulate."""
-    spec = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), 40, 60)
+    sizes = DecoderSizes(layers=1, pixel_layers=1, tracker_layers=2)
+    spec = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), 40, 60, sizes)
     found = []
     for name in ("step0_cavis", "cavis_public_code"):
         with torch.device("meta"):
