@@ -28,7 +28,7 @@ def _iterations(video: int) -> dict:
 
 _sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
 _crop = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
-_swin = dict(short_sides=[360, 480, 600], max_size=1024, crop=True, flip=0.5)
+_swin = dict(short_sides=[360, 480, 600], max_size=1024, flip=0.5)
 _no_crop = dict(short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5)
 _vis = dict(**_stages(augmentation=_crop), test=dict(short_side=448, top_k=10))
 _ovis = {**_vis, "test": dict(short_side=544, top_k=20)}
@@ -54,10 +54,31 @@ _contrastive = dict(
     prototype_cosine_weight=0.0,
 )
 _references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
-_refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
+_learning = dict(optim=_steps, **_train)
+_refiner = dict(frames=21, reverse=0.5, train=dict(_learning, iterations=40000))
+_cavis_refiner = dict(frames=15, reverse=0.5, train=dict(_learning, iterations=160000))
+_square = {**_no_crop, "final_crop": [608, 608]}
+_oblong = {**_no_crop, "final_crop": [600, 720]}
+_cavis_refined_720p = dict(augmentation=_square, drop_empty=False)
 _refined_vis = dict(augmentation=_crop, train=dict(losses=dict(refined_weight=2.0)))
 _few = dict(iterations=20000)
-_refined_720p = dict(augmentation=_no_crop, drop_empty=False, train=_few)
+_refined_720p = dict(augmentation=_square, drop_empty=False, train=_few)
+
+
+def _dvis(images: int, clips: int, crop: bool = False, **more: object) -> dict:
+    """Of instances, by iterations: the refiner learns for as long as the tracker, from crops."""
+
+    def stage(iterations: int, crop: bool) -> dict:
+        return dict(augmentation=dict(_swin, crop=crop), train=dict(iterations=iterations), **more)
+
+    return dict(
+        segmenter=stage(images, crop),
+        video=stage(clips, crop),
+        refine=stage(clips, True),
+        test=dict(short_side=480),
+    )
+
+
 _ctvis = dict(
     frames=4,
     span=8,
@@ -74,11 +95,14 @@ _dense_tracks = dict(video=dict(train=dict(tracks=_no_disappearance)))
 _ovis_tracks = dict(
     video=dict(train=dict(iterations=160000, tracks=dict(score=0.1))),
     selection=dict(score=0.1, confirmed=0.01),
+    offline_selection=dict(score=0.05, confirmed=0.01),
 )
 _daq_vipseg = dict(iterations=90000, optim=dict(milestones=[66 / 90]), tracks=_no_disappearance)
 
 _window = dict(include_last=False, ordered=False)
 _everywhere = dict(present_everywhere=True)
+_no_object = dict(absent_as_no_object=True)
+_gone = dict(label_quirk=True, train=dict(losses=_no_object))
 
 recipes = dict(
     videomt=dict(
@@ -162,20 +186,34 @@ recipes = dict(
                 train=dict(matching="per_frame", masked_attention=False, optim=_steps),
             ),
             video=dict(train=dict(optim=_steps)),
+            refine=_cavis_refiner,
         ),
         datasets=_each(
-            _dense,
-            dict(video=dict(train=_no_reference)),
-            ovis=dict(video=dict(train=_no_reference), test=dict(short_side=448)),
+            _youtube,
+            dict(refine=dict(augmentation=_crop)),
+            ovis=dict(
+                video=dict(train=_no_reference),
+                refine=dict(augmentation=_crop),
+                test=dict(short_side=448),
+            ),
+            vipseg=dict(
+                video=dict(train=_no_reference),
+                refine=dict(**_cavis_refined_720p, train=dict(iterations=40000)),
+            ),
+            vspw=dict(
+                video=dict(train=_no_reference), refine=dict(**_cavis_refined_720p, train=_few)
+            ),
         ),
     ),
     cavis_public_code=dict(
         about="CAVIS with the defects of its public training code",
         like="cavis",
         recipe=dict(
-            segmenter=dict(train=dict(losses=dict(pseudo_identity=True))), video=dict(**_window)
+            segmenter={**_gone, "train": dict(losses=dict(pseudo_identity=True, **_no_object))},
+            video=dict(**_gone, **_window),
+            refine=dict(**_gone, **_window),
         ),
-        datasets=_each(_dense, _stages(**_everywhere)),
+        datasets=_each(_dense, dict(**_stages(**_everywhere), refine=_everywhere)),
     ),
     dvis=dict(
         about="DVIS with Swin-L: a segmenter on images, then the referring tracker",
@@ -185,20 +223,11 @@ recipes = dict(
             video=dict(train=dict(iterations=20000)),
             refine=_refiner,
         ),
-        datasets=_each(
-            _youtube,
-            dict(
-                segmenter=dict(augmentation=_swin),
-                video=dict(augmentation=_swin, train=dict(iterations=40000)),
-                refine=dict(augmentation=_swin),
-                test=dict(short_side=480),
-            ),
-            ovis=dict(
-                segmenter=dict(augmentation=_swin, train=dict(iterations=40000)),
-                video=dict(augmentation=_swin),
-                refine=dict(augmentation=_swin, train=dict(iterations=20000)),
-                test=dict(short_side=480),
-            ),
+        datasets=dict(
+            ytvis_2019=_dvis(20000, 40000, crop=True, mixture_ratio=4 / 3),
+            ytvis_2021=_dvis(20000, 40000),
+            ytvis_2022=_dvis(20000, 40000),
+            ovis=_dvis(40000, 20000),
             vipseg=dict(refine=_refined_720p),
             vspw=dict(refine=_refined_720p),
         ),
@@ -220,7 +249,11 @@ recipes = dict(
             ),
             vspw=dict(
                 **_iterations(20000),
-                refine=dict(_refined_720p, train=dict(**_few, losses=dict(refined_weight=2.0))),
+                refine=dict(
+                    augmentation=_oblong,
+                    drop_empty=False,
+                    train=dict(**_few, losses=dict(refined_weight=2.0)),
+                ),
             ),
             ovis=dict(
                 segmenter=_ctvis_instances,

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from videomt_bench import cli
+from videomt_bench.models.refiner import COUNTED_FRAMES
+from videomt_bench.models.variant import SMALL_DECODERS
 
 SMALL = ("--encoder", "vit_tiny_conv_patch8", "--patch", 8, "--grid", 64, "--queries", 6)
 
@@ -112,3 +114,28 @@ def test_what_is_refused(cost, tmp_path, monkeypatch, arguments, sentence):
     assert code == 2
     (line,) = (line for line in err.splitlines() if line.startswith("error:"))
     assert sentence in line
+
+
+def test_the_length_of_the_video_of_a_refiner(cost):
+    def document(*arguments, variant="dvis_plus_offline"):
+        return last(cost("--variant", variant, *SMALL, "--input", "64x96", "--json", *arguments)[1])
+
+    usual = document()
+    assert any(f"a video of {COUNTED_FRAMES} frames" in note for note in usual["notes"])
+    assert "video_frames" not in usual["protocol"]
+    hundred, thousand = document("--video-frames", 100), document("--video-frames", 1000)
+    assert hundred["protocol"]["video_frames"] == 100
+    assert any("a video of 100 frames" in note for note in hundred["notes"])
+    # a frame is compared with as many more, in all layers, for each of the six queries
+    sizes = SMALL_DECODERS["vit_tiny_conv_patch8"]
+    grown = 6 * sizes.tracker_layers * 2 * (2 * sizes.dim) * 900 / 1e9
+    assert thousand["gmacs"] - hundred["gmacs"] == pytest.approx(grown, rel=1e-6)
+    parts = [d["components"]["refiner"]["gmacs"] for d in (thousand, hundred)]
+    assert parts[0] - parts[1] == pytest.approx(grown, rel=1e-6)
+    online = document("--video-frames", 100, variant="dvis_plus")
+    assert "video_frames" not in online["protocol"]
+    code, _, err = cost(
+        "--variant", "dvis_plus_offline", *SMALL, "--input", "64x96", "--video-frames", 0
+    )
+    assert code == 2
+    assert "a video of 0 frames has no cost; it must have at least 1" in " ".join(err.split())

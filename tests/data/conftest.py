@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data.damage import SMALL, make_coco
 from PIL import Image
 from pycocotools import mask as coco_mask
+
+from videomt_bench.data.generate import make_ytvis
+from videomt_bench.data.generate_panoptic import make_vipseg
+from videomt_bench.data.generate_semantic import make_vspw
 
 HEIGHT, WIDTH, LENGTH = 12, 16, 3
 
@@ -77,3 +82,14 @@ def dataset(tmp_path: Path) -> Callable[[dict[str, Any]], tuple[Path, Path]]:
         return json_path, root
 
     return write
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder per data set."""
+    root = tmp_path_factory.mktemp("clean")
+    make_ytvis(root / "generated", SMALL)
+    make_vipseg(root / "vipseg", SMALL)
+    make_vspw(root / "vspw", SMALL)
+    make_coco(root / "coco")
+    return root

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from videomt_bench.data import augment
 from videomt_bench.data.augment import Augmentation
+from videomt_bench.errors import BenchError
 
 OFFICIAL = Augmentation(
     short_sides=(320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640), crop=True, flip=0.5
@@ -166,3 +167,76 @@ def test_flip_probability_and_determinism() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     different = [SMALL(frames, masks, rng(seed))[0].shape for seed in range(12)]
     assert any(a != b for a, b in pairwise(different))
+
+
+def numbered(height: int, width: int) -> Tensor:
+    """A frame that says of each pixel in which row and in which column it is."""
+    rows = torch.arange(height, dtype=torch.uint8)[:, None].expand(height, width)
+    columns = torch.arange(width, dtype=torch.uint8).expand(height, width)
+    return torch.stack((rows, columns, rows))[None]
+
+
+@pytest.mark.parametrize(
+    ("size", "sides", "heights", "widths"),
+    [
+        ((90, 200), (60, 60), {60}, {60}),
+        ((50, 200), (60, 60), {50}, {60}),
+        ((50, 55), (60, 60), {50}, {55}),
+        ((90, 200), (60, 62), {60, 61, 62}, {60, 61, 62}),
+        ((61, 200), (60, 70), {60, 61}, set(range(60, 71))),
+    ],
+)
+def test_the_final_crop_is_of_its_size_where_the_frame_has_it(
+    size: tuple[int, int], sides: tuple[int, int], heights: set[int], widths: set[int]
+) -> None:
+    """As crops of detectron2's types "absolute" and "absolute_range", which do not pad."""
+    frames, masks = numbered(*size).expand(3, -1, -1, -1), torch.rand(2, 3, *size) < 0.5
+    found, tops, lefts = set(), set(), set()
+    for seed in range(120):
+        after, own = Augmentation(final_crop=sides)(frames, masks, rng(seed))
+        height, width = after.shape[-2:]
+        top, left = int(after[0, 0, 0, 0]), int(after[0, 1, 0, 0])
+        area = slice(top, top + height), slice(left, left + width)
+        assert torch.equal(after, frames[..., area[0], area[1]])
+        assert torch.equal(own, masks[..., area[0], area[1]])
+        found.add((height, width))
+        tops.add(top)
+        lefts.add(left)
+    assert ({h for h, _ in found}, {w for _, w in found}) == (heights, widths)
+    assert tops <= set(range(size[0] - min(heights) + 1))
+    assert (max(tops) > 0) == (size[0] > min(heights))
+    assert (max(lefts) > 0) == (size[1] > 60)
+
+
+def test_the_final_crop_comes_after_the_resize_and_before_the_flip() -> None:
+    frames, masks = coded_clip()
+    plain = Augmentation(short_sides=(120,))(frames, masks, rng())
+    cropped = Augmentation(short_sides=(120,), final_crop=(80, 80), flip=1.0)(frames, masks, rng())
+    assert cropped[1].shape == (2, 3, 80, 80)
+    windows = plain[1].unfold(2, 80, 1).unfold(3, 80, 1).permute(2, 3, 0, 1, 4, 5)
+    places = (windows == cropped[1].flip(-1)).flatten(2).all(2).nonzero().tolist()
+    images = [plain[0][..., y : y + 80, x : x + 80] for y, x in places]
+    assert any(torch.equal(image, cropped[0].flip(-1)) for image in images)
+
+
+def test_without_a_final_crop_nothing_is_drawn_for_it() -> None:
+    """Clips stay what they were."""
+    generators = rng(5), rng(5)
+    SMALL(*coded_clip(), generators[0])
+    expected = [generators[1].random() < 0.7]
+    if expected[0]:
+        side = int(generators[1].choice((50, 70)))
+        height, width = augment.test_size(60, 90, side, 1333)
+        sizes = [int(generators[1].integers(min(s, 30), min(s, 60) + 1)) for s in (height, width)]
+        for s, own in zip((height, width), sizes, strict=True):
+            generators[1].integers(s - own + 1)
+    generators[1].choice((40, 50, 77))
+    generators[1].random()
+    assert generators[0].random() == generators[1].random()
+
+
+@pytest.mark.parametrize("sides", [(0, 600), (600, 384), (-1, -1)])
+@pytest.mark.parametrize("name", ["crop_range", "final_crop"])
+def test_a_crop_of_no_size_is_one_sentence(name: str, sides: tuple[int, int]) -> None:
+    with pytest.raises(BenchError, match=rf"{name} is \[{sides[0]}, {sides[1]}\]; valid: "):
+        Augmentation(**{name: sides})

@@ -104,6 +104,27 @@ def test_pseudo_videos_are_mixed_in(dataset: str, data: Path) -> None:
     assert not torch.equal(clip.frames[0], clip.frames[-1])
 
 
+def test_a_recipe_has_a_mixture_of_its_own(data: Path) -> None:
+    """DVIS learns YouTube-VIS 2019 from COCO and videos as 1 to 0.75, in every stage."""
+    plain = spec_of(data, "ytvis_2019", "step6_videomt", "cavis")
+    own = spec_of(data, "ytvis_2019", "step6_videomt", "dvis")
+    assert own.recipe.segmenter.mixture_ratio == own.recipe.video.mixture_ratio
+    for stage in (own.recipe.segmenter, own.recipe.video):
+        clips = training_clips(own.dataset, stage, own.seed)
+        assert isinstance(clips, MixedClips)
+        assert clips.probabilities.tolist() == pytest.approx([0.75 / 1.75, 1 / 1.75])
+    before = training_clips(plain.dataset, plain.recipe.video, plain.seed)
+    assert isinstance(before, MixedClips)
+    assert before.probabilities.tolist() == [0.5, 0.5]
+    stage = replace(plain.recipe.segmenter, mixture_ratio=2.0)
+    other = replace(plain, recipe=replace(plain.recipe, segmenter=stage))
+    assert other.segmenter_stage != plain.segmenter_stage
+    alone = replace(plain.dataset, mixture=())
+    assert not isinstance(training_clips(alone, stage, 0), MixedClips)
+    with pytest.raises(BenchError, match=r"mixture_ratio is 0\.0; it must be above 0, or None"):
+        replace(stage, mixture_ratio=0.0)
+
+
 def test_the_model_of_2021_is_tested_on_2022(data: Path, tmp_path: Path) -> None:
     """One training serves both, whichever comes first; each has its own record."""
     other, own = (spec_of(data, name, "step6_videomt") for name in ("ytvis_2022", "ytvis_2021"))

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from recipe_tables import DATASETS, FAMILIES, PAGE, dataset, filled, recipe
+from recipe_tables import DATASETS, FAMILIES, dataset, recipe
 
-from videomt_bench.errors import BenchError
 from videomt_bench.evaluation.stream import InferenceSettings, network_size, pad_to_multiple
-from videomt_bench.models import (
-    EncoderSpec,
-    ModelSpec,
-    TrackSelection,
-    VideoSegmenter,
-    load_variant,
-)
-from videomt_bench.models.conformance import check_variant
-from videomt_bench.models.encoders import SMALL_ENCODERS
+from videomt_bench.models import TrackSelection
 from videomt_bench.runs.spec import Recipe
-from videomt_bench.runs.stages import STAGES
-from videomt_bench.runs.store import Store
-from videomt_bench.sweep.experiment import load_experiment
-from videomt_bench.sweep.launch import Request, _after, plan_jobs
-from videomt_bench.sweep.ledger import Array
-from videomt_bench.sweep.named import dataset_names, named_dataset, named_recipe, recipe_names
-from videomt_bench.sweep.plan import plan
-from videomt_bench.sweep.tasks import run_tasks
-from videomt_bench.training.engine import TrainSettings
-from videomt_bench.training.freezing import freeze
-from videomt_bench.training.optim import OptimSettings, parameter_groups, schedule
+from videomt_bench.sweep.named import dataset_names, recipe_names
 
 YOUTUBE, INSTANCES = DATASETS[:3], DATASETS[:4]
-LARGE = "vit_large_patch14_reg4_dinov2"
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -47,7 +25,10 @@ def test_every_recipe_is_one_for_every_data_set(name: str) -> None:
         assert found.name == name
         for stage in (found.segmenter, found.video):
             assert stage.augmentation.short_sides
-            assert stage.augmentation.crop == (data in INSTANCES)
+            # DVIS crops the clips of its refiner, and those of YouTube-VIS 2019 in all stages
+            crops = INSTANCES if name != "dvis" else ("ytvis_2019",)
+            assert stage.augmentation.crop == (data in crops)
+            assert stage.augmentation.final_crop is None
             assert stage.drop_empty == (data in INSTANCES)
             assert stage.train.precision == "fp16"
         assert found.num_queries == 200
@@ -148,6 +129,8 @@ def test_the_tracks_of_daq() -> None:
             assert not learned.shared_gone
             expected = TrackSelection(0.01, 0.1, 0.01) if ovis else TrackSelection(0.01, 0.01, None)
             assert rules == expected
+            refined = TrackSelection(0.01, 0.05, 0.01) if ovis else None
+            assert own.offline_selection == refined
     refined = [recipe("dvis_daq", d).refine for d in DATASETS[:4]]
     assert [(r.frames, r.train.iterations) for r in refined if r] == [(15, 160000)] * 3 + [
         (15, 80000)
@@ -158,6 +141,42 @@ def test_the_tracks_of_daq() -> None:
     assert quirks.early_cut
     assert quirks.shared_gone
     assert recipe("dvis_plus", "ovis").video.train.tracks is None
+
+
+def test_the_refiner_of_cavis() -> None:
+    """15 frames, 160,000 iterations and on VIPSeg 40,000, where frames are cropped to 608 × 608
+    (CAVIS's public settings)."""
+    for data in DATASETS:
+        own = recipe("cavis", data).refine
+        assert own is not None
+        assert (own.frames, own.span, own.reverse, own.train.batch) == (15, None, 0.5, 8)
+        assert own.train.optim.milestones == (0.7,)
+        assert own.train.losses.refined_weight == 0.0
+        dense = data in DATASETS[4:]
+        iterations = {"vipseg": 40000, "vspw": 20000}.get(data, 160000)
+        assert own.train.iterations == iterations
+        assert own.drop_empty is not dense
+        if not dense:
+            assert own.augmentation == recipe("cavis", data).video.augmentation
+            continue
+        frames, masks = torch.zeros(2, 3, 720, 1280), torch.zeros(1, 2, 720, 1280)
+        for seed in range(4):
+            cropped, _ = own.augmentation(frames, masks, np.random.default_rng(seed))
+            width = cropped.shape[-1]
+            assert width == 608
+            assert cropped.shape[-2] in {min(608, s) for s in range(480, 801, 32)}
+    quirks = recipe("cavis_public_code", "vipseg").refine
+    assert quirks is not None
+    assert (quirks.include_last, quirks.ordered, quirks.present_everywhere) == (False, False, True)
+
+
+@pytest.mark.parametrize("name", ["dvis", "dvis_plus", "dvis_daq", "dvis_daq_480"])
+def test_no_other_refiner_has_settings_of_that_of_cavis(name: str) -> None:
+    for data in DATASETS[4:]:
+        own = recipe(name, data)
+        assert own.refine is not None
+        assert own.refine.augmentation.crop is own.video.augmentation.crop
+        assert (own.refine.include_last, own.refine.ordered) == (True, True)
 
 
 def test_contrastive_losses() -> None:
@@ -219,221 +238,63 @@ def test_printed_sizes_at_the_network(
     assert tuple(frame.shape) == padded
 
 
-def course(name: str, data: str, stage: str) -> tuple[int, OptimSettings]:
-    train: TrainSettings = getattr(recipe(name, data), stage).train
-    return train.iterations, train.optim
-
-
 @pytest.mark.parametrize(
-    ("name", "data", "stage", "drops"),
+    ("name", "vipseg", "vspw"),
     [
-        ("cavis", "ytvis_2019", "segmenter", [28000]),
-        ("cavis", "ovis", "video", [112000]),
-        ("cavis", "vipseg", "video", [28000]),
-        ("dvis_plus", "ytvis_2021", "segmenter", [6000, 12000]),
-        ("dvis_plus", "vspw", "segmenter", [14000, 18000]),
-        ("dvis_plus", "vipseg", "video", [14000]),
-        ("dvis_daq", "ytvis_2019", "video", [112000]),
-        ("dvis_daq", "vipseg", "video", [66000]),
+        ("cavis", (608, 608), (608, 608)),
+        ("dvis", (608, 608), (608, 608)),
+        ("dvis_plus", (608, 608), (600, 720)),
+        ("dvis_daq", (608, 608), (600, 720)),
     ],
 )
-def test_rates_fall_at_the_published_steps(
-    name: str, data: str, stage: str, drops: list[int]
-) -> None:
-    total, optim = course(name, data, stage)
-    for encoder in (False, True):
-        assert schedule(0, total, optim, encoder) == 1, "no warm-up"
-        for count, drop in enumerate(drops):
-            assert schedule(drop - 1, total, optim, encoder) == pytest.approx(0.1**count)
-            assert schedule(drop, total, optim, encoder) == pytest.approx(0.1 ** (count + 1))
+def test_the_refiner_learns_from_crops(name: str, vipseg: Any, vspw: Any) -> None:
+    """Of all public configurations on whole scenes the offline ones alone crop."""
+    for data, crop in (("vipseg", vipseg), ("vspw", vspw)):
+        refine = recipe(name, data).refine
+        assert refine is not None
+        assert refine.augmentation.final_crop == crop
+        assert refine.augmentation.short_sides == tuple(range(480, 801, 32))
+        assert (refine.augmentation.max_size, refine.augmentation.crop) == (1333, False)
+        assert refine.frames == (21 if name in ("dvis", "dvis_plus") else 15)
+        few = (name, data) != ("cavis", "vipseg")
+        assert refine.train.iterations == (20000 if few else 40000)
+    for data in INSTANCES:
+        refine = recipe(name, data).refine
+        assert refine is not None
+        assert refine.augmentation.crop
+        assert refine.augmentation.final_crop is None
 
 
-def test_printed_values_of_the_polynomial() -> None:
-    total, optim = course("videomt_june", "ytvis_2019", "video")
-    assert (total, optim) == (60000, OptimSettings())
-    printed = {250: (0.5, 0), 1000: (0.9924, 0.5), 1500: (0.9849, 1), 30000: (0.5399, 0.5482)}
-    for step, values in printed.items():
-        found = [schedule(step, total, optim, encoder) for encoder in (False, True)]
-        assert found == pytest.approx(values, abs=5e-5)
+def test_the_mixture_of_dvis() -> None:
+    """COCO and YouTube-VIS 2019 as 1 to 0.75; 1 to 1 in all other recipes and data."""
+    for name in recipe_names():
+        for data in DATASETS:
+            own = recipe(name, data)
+            special = (name, data) == ("dvis", "ytvis_2019")
+            for stage in (own.segmenter, own.video, own.refine):
+                if stage is not None:
+                    expected = pytest.approx(1 / 0.75) if special else None
+                    assert stage.mixture_ratio == expected
 
 
-def on_meta(variant: str, encoder: str) -> VideoSegmenter:
-    with torch.device("meta"):
-        spec = ModelSpec(EncoderSpec(encoder, 640, 16), num_classes=40)
-        return load_variant(variant).build(spec)
+def test_the_refiner_of_dvis_plus_remembers_classes() -> None:
+    """With its contrastive loss, which the public configurations have on YouTube-VIS and VSPW."""
+    for data in DATASETS:
+        refine = recipe("dvis_plus", data).refine
+        assert refine is not None
+        losses = refine.train.losses
+        assert losses.refined_weight == (0.0 if data in ("ovis", "vipseg") else 2.0)
+        assert losses.class_memory == 20
 
 
-def rates(model: VideoSegmenter, optim: OptimSettings) -> dict[str, float]:
-    return {n: g["rate"] for g in parameter_groups(model, optim) for n in g["names"]}
-
-
-def test_groups_of_videomt_large() -> None:
-    """343 encoder and 21 other parameters; block i at 1e-4 · 0.6^(23 - i)."""
-    model = on_meta("step6_videomt", LARGE)
-    optim = course("videomt", "ytvis_2019", "video")[1]
-    found = rates(model, optim)
-    encoder = {n: r for n, r in found.items() if ".encoder." in n}
-    assert (len(encoder), len(found) - len(encoder)) == (343, 21)
-    printed = {23: 1.0, 22: 0.6, 21: 0.36, 20: 0.216, 16: 0.0280, 12: 3.6e-3, 8: 4.7e-4, 0: 7.9e-6}
-    for block, factor in printed.items():
-        own = {r for n, r in encoder.items() if f".blocks.{block}." in n}
-        assert len(own) == 1
-        assert own.pop() == pytest.approx(1e-4 * factor, rel=0.02)
-    norms = {r for n, r in encoder.items() if ".vit.norm." in n}
-    assert norms == {1e-4}
-    slow = rates(model, replace(optim, slow_final_norm=True))
-    changed = {n for n in found if found[n] != slow[n]}
-    assert changed == {n for n in encoder if ".vit.norm." in n}
-    assert [slow[n] for n in changed] == pytest.approx([1e-4 * 0.6**23] * 2)
-    assert course("videomt_dinov3_public_code", "vspw", "video")[1].slow_final_norm
-
-
-def test_groups_of_cavis_large() -> None:
-    """Of the segmenter stage: 22.95 M in the adapter at a tenth of the rate, 20.88 M beside it;
-    of the video stage the 9,812,265 of the tracker. Norms and embeddings do not decay."""
-    model = on_meta("step0_cavis", "vit_large_patch14_dinov2")
-    model.segmenter.adapter.encoder.requires_grad_(False)
-    optim = course("cavis", "ytvis_2019", "segmenter")[1]
-    assert (optim.clip_norm, optim.weight_decay, optim.warmup) == (0.01, 0.05, (0, 0))
-    image = VideoSegmenter(model.segmenter, model.memory, model.tracker.image_stage())
-    groups = parameter_groups(image, optim)
-    sums = {1e-4: 0, 1e-5: 0}
-    for group in groups:
-        sums[round(group["rate"], 12)] += sum(p.numel() for p in group["params"])
-    assert sums[1e-5] / 1e6 == pytest.approx(22.95, abs=0.005)
-    assert sums[1e-4] / 1e6 == pytest.approx(6.10 + 14.78, abs=0.02)
-    for group in groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
-            bare = group.get("weight_decay") == 0
-            if parameter.dim() > 2:
-                assert not bare, name
-            if "norm" in name.split(".")[-2] or "learned" in name or "level_embed" in name:
-                assert bare, name
-    with freeze(model, load_variant("step0_cavis").frozen):
-        groups = parameter_groups(model, course("cavis", "ytvis_2019", "video")[1])
-    assert {group["rate"] for group in groups} == {1e-4}
-    assert sum(p.numel() for g in groups for p in g["params"]) == 9_812_265
-
-
-def test_the_old_optimizer_is_the_default() -> None:
-    settings = OptimSettings()
-    for group in parameter_groups(on_meta("step0_cavis", next(iter(SMALL_ENCODERS))), settings):
-        assert "weight_decay" not in group
-
-
-def test_an_experiment_names_a_recipe_and_changes_it() -> None:
-    plain = load_experiment("vis").runs()[-1].recipe
-    june = load_experiment("vis", {"recipe.like": "videomt_june"})
-    by_data = {r.dataset.name: r.recipe for r in june.runs() if r.variant == "step6_videomt"}
-    assert by_data["ytvis_2019"].video.train.iterations == 60000
-    assert by_data["ovis"] == replace(plain, name="videomt_june")
-    cavis = [r for r in june.runs() if r.variant == "step0_cavis"]
-    assert {r.recipe.name for r in cavis} == {"cavis"}, "a variant's own recipe stays"
-    fewer = load_experiment("vis", {"recipe.video.train.iterations": 7}).runs()
-    assert {r.recipe.video.train.iterations for r in fewer} == {7}
-
-
-def test_one_run_by_its_parts() -> None:
-    loaded = load_experiment("vis", {"data_root": "/data"}).select(datasets=("ovis",))
-    found = loaded.one("step0_cavis", "vit_base_patch14_dinov2", "cavis_public_code")
-    assert found.recipe == recipe("cavis_public_code", "ovis")
-    assert (found.encoder.name, found.encoder.image_size) == ("vit_base_patch14_dinov2", 640)
-    assert found.dataset.root == "/data/ovis"
-    assert loaded.one("step0_cavis", LARGE).encoder.name == "vit_large_patch14_dinov2"
-    assert loaded.one("step6_videomt").recipe == recipe("videomt", "ovis")
-
-
-@pytest.mark.parametrize(
-    ("experiment", "settings", "sentence"),
-    [
-        ("vis", {"recipe.like": "videomt_jun"}, "unknown recipe 'videomt_jun'; did you mean"),
-        ("vis", {"recipe": 3}, "vis.recipe must be a table of settings, not 3"),
-        ("vis", {"recipe.vidoe": 1}, "unknown key in vis.recipe 'vidoe'; did you mean 'video'"),
-        ("vis", {"datasets": ["ytvis_2020"]}, "unknown data set 'ytvis_2020'; did you mean"),
-        ("tiny", {"recipe.like": "videomt"}, "'generated'; valid: ovis, vipseg, vspw, ytvis_2019"),
-        ("vis", {"recipe.video.reverse": 2.0}, "reverse is 2.0; it must be a probability"),
-        ("vis", {"recipe.video.train.optim.milestones": [0.7, 28000]}, "between 0 and 1"),
-    ],
-)
-def test_a_bad_name_is_one_sentence(
-    experiment: str, settings: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(BenchError, match=re.escape(sentence)) as caught:
-        load_experiment(experiment, settings)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_bad_choice_for_one_run_is_one_sentence() -> None:
-    vis, tiny = load_experiment("vis"), load_experiment("tiny")
-    with pytest.raises(BenchError, match="unknown recipe 'cavi'; did you mean 'cavis'"):
-        vis.one("step0_cavis", None, "cavi")
-    with pytest.raises(BenchError, match="unknown encoder 'vit_huge'"):
-        vis.one("step0_cavis", "vit_huge")
-    with pytest.raises(BenchError, match="the recipe of tiny is written out, so 'cavis' cannot"):
-        tiny.one("step0_cavis", None, "cavis")
-
-
-def test_named_settings_cannot_be_changed_by_accident() -> None:
-    named_dataset("ovis")["root"] = "elsewhere"
-    named_recipe("videomt", "ovis")["video"]["frames"] = 99
-    assert named_dataset("ovis")["root"] == "datasets/ovis"
-    assert named_recipe("videomt", "ovis")["video"]["frames"] == 5
-
-
-def test_the_page_has_the_tables_of_the_recipes() -> None:
-    """To write them again: python tests/sweep/recipe_tables.py"""
-    text = Path(PAGE).read_text(encoding="utf-8")
-    assert text.count("<!-- table:") == 2
-    assert filled(text) == text
-
-
-def test_training_that_two_runs_share_is_one_job(tmp_path: Path) -> None:
-    """YouTube-VIS 2022 is tested after the training of 2021, on SLURM and on this machine."""
-    loaded = load_experiment("vis").select(datasets=("ytvis_2021", "ytvis_2022"))
-    own, other = (
-        r for r in loaded.runs() if (r.variant, r.encoder.name) == ("step6_videomt", LARGE)
-    )
-    found = plan(loaded, tmp_path, names=STAGES[:4], ask_slurm=False)
-    jobs = {stage.stage: stage.jobs for stage in found.stages}
-    assert jobs["evaluate"] == 2 * jobs["video"] == 2 * jobs["segmenter"]
-    store = Store(tmp_path)
-    waves = plan_jobs([other, own], store, Request(names=STAGES[:4]))
-    assert [[t.spec.run_id for t in tasks] for tasks, _ in waves[1:]] == [
-        [own.run_id],
-        [other.run_id],
-    ]
-    earlier = Array("vis", ("video", "evaluate"), ("7_0",), ((own.run_id, own.run_id),))
-    assert _after(waves[2][0], [earlier], {}) == ["7"]
-    assert _after(waves[1][0], [earlier], {}) == []
-    local = {t.stage_id: t.needs for t in run_tasks([other, own], store, ("video", "evaluate"))}
-    assert local == {own.run_id: own.segmenter_stage, other.run_id: own.run_id}
-    alone = run_tasks([other], store, ("video", "evaluate"))
-    assert [t.needs for t in alone] == [own.segmenter_stage]
-
-
-def python_blocks(page: str) -> list[str]:
-    text = (PAGE.parent / page).read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_experiment_in_the_page_loads(tmp_path: Path) -> None:
-    (block,) = (b for b in python_blocks("experiments.md") if "title" in b)
-    (tmp_path / "mine.py").write_text(block)
-    (spec,) = load_experiment(str(tmp_path / "mine.py")).runs()
-    assert spec.recipe.name == "videomt_june"
-    assert spec.recipe.video.train.iterations == 20000
-    assert spec.dataset == dataset("ytvis_2019")
-
-
-def test_the_variant_in_the_page_trains_as_the_public_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (block,) = (b for b in python_blocks("recipes.md") if "VARIANT" in b)
-    (tmp_path / "public_code.py").write_text(block)
-    monkeypatch.setenv("VIDEOMT_BENCH_VARIANTS", str(tmp_path))
-    variant = load_variant("public_code")
-    assert not [check for check in check_variant(variant) if not check.passed]
-    model = variant.build(ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), 4, 6))
-    assert model.segmenter.normalize_intermediate is False
-    assert model.memory.normalize is True
-    assert variant.slots()["segmenter"] != load_variant("step6_videomt").slots()["segmenter"]
+def test_labels_of_the_last_frame_in_the_public_code_of_cavis() -> None:
+    own, other = recipe("cavis_public_code", "ovis"), recipe("videomt_public_code", "ovis")
+    for stage in (own.segmenter, own.video, own.refine):
+        assert stage is not None
+        assert stage.label_quirk
+        assert stage.train.losses.absent_as_no_object
+    assert other.video.label_quirk
+    assert not other.video.train.losses.absent_as_no_object
+    plain = recipe("cavis", "ovis")
+    assert not plain.video.label_quirk
+    assert not plain.video.train.losses.absent_as_no_object

@@ -153,6 +153,9 @@ def cost(
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
     compile_mode: Annotated[str | None, typer.Option("--compile", help="torch mode.")] = None,
     frames: Annotated[int, typer.Option(help="Timed frames; 0: count only.")] = 0,
+    video_frames: Annotated[
+        int, typer.Option(help="Frames of the video that an offline model's refiner goes over.")
+    ] = 21,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the components as bars: a pdf, svg or png file.")
     ] = None,
@@ -174,6 +177,7 @@ def cost(
         precision=precision,
         compile_mode=compile_mode,
         time=frames > 0,
+        video_frames=video_frames,
     )
     documents: dict[str, dict[str, Any]] = {}
     titles: dict[str, str] = {}

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from videomt_bench.cost.operators import ESTIMATED, HANDLERS, is_negligible, mat
 from videomt_bench.cost.shapes import on_meta, shapes_only
 from videomt_bench.errors import BenchError
 from videomt_bench.models.contracts import Cost, VideoState
+from videomt_bench.models.refiner import COUNTED_FRAMES
 from videomt_bench.models.video import VideoSegmenter
 
 TOLERANCE = 0.01
@@ -57,7 +59,9 @@ class MacCount:
     """What the parts say about their cost."""
 
 
-def count_macs(model: VideoSegmenter, height: int, width: int) -> MacCount:
+def count_macs(
+    model: VideoSegmenter, height: int, width: int, video_frames: int = COUNTED_FRAMES
+) -> MacCount:
     """Count one frame of one stream after its first, at ``height`` × ``width`` input pixels.
 
     Nothing is computed where that is possible: shapes are traced on the meta device. A model that
@@ -65,33 +69,39 @@ def count_macs(model: VideoSegmenter, height: int, width: int) -> MacCount:
 
     An operator of your own is counted once its formula is registered with
     ``torch.utils.flop_counter.register_flop_formula``; a part's method ``cost() -> Cost`` adds
-    what is no operator at all.
+    what is no operator at all. A refiner's is a frame's share of a video of ``video_frames``.
 
     Raises:
-        BenchError: an operator that matters was not counted, or the two counters disagree.
+        BenchError: no frames in a video, an operator that matters was not counted, or the two
+            counters disagree.
     """
+    if video_frames < 1:
+        raise BenchError(f"a video of {video_frames} frames has no cost; it must have at least 1")
+    size = height, width, video_frames
     with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _from_shapes(model, height, width) or _from_values(model, height, width)
+        return _from_shapes(model, *size) or _from_values(model, *size)
 
 
-def _from_shapes(model: VideoSegmenter, height: int, width: int) -> MacCount | None:
+def _from_shapes(
+    model: VideoSegmenter, height: int, width: int, video_frames: int
+) -> MacCount | None:
     """Count on the meta device; None if the model needs values."""
     try:
         shapes = on_meta(model)
         with shapes_only():
             trace = _trace(shapes, torch.empty(1, 3, height, width))
-        return _checked(trace, _declared(model))
+        return _checked(trace, _declared(model, video_frames))
     # whatever goes wrong without values is tried again with them, and reported from there
     except Exception:
         return None
 
 
-def _from_values(model: VideoSegmenter, height: int, width: int) -> MacCount:
+def _from_values(model: VideoSegmenter, height: int, width: int, video_frames: int) -> MacCount:
     """Count a run on random frames, where the model's parameters are."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     frame = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    return _checked(_trace(model, frame.to(device)), _declared(model))
+    return _checked(_trace(model, frame.to(device)), _declared(model, video_frames))
 
 
 @dataclass
@@ -219,17 +229,18 @@ def _agree(macs: Mapping[str, float], expected: float) -> None:
         )
 
 
-def _declared(model: VideoSegmenter) -> dict[str, tuple[str, Cost]]:
+def _declared(model: VideoSegmenter, video_frames: int) -> dict[str, tuple[str, Cost]]:
     """What the parts add by ``cost()``, with their components."""
     parts: dict[str, nn.Module] = {
         "segmenter": model.segmenter,
         "memory": model.memory,
         "tracker": model.tracker,
     }
+    costs = {name: getattr(part, "cost", None) for name, part in parts.items()}
     if model.refiner is not None:
         parts["refiner"] = model.refiner
+        costs["refiner"] = partial(model.refiner.cost, video_frames)
     owner = components_by_path(model)
-    costs = {name: getattr(part, "cost", None) for name, part in parts.items()}
     return {
         name: (owner[parts[name]] or OTHER, cost())
         for name, cost in costs.items()

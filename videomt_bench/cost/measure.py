@@ -16,6 +16,7 @@ from videomt_bench.cost.count import MacCount, count_macs
 from videomt_bench.cost.memory import peak_memory_mib
 from videomt_bench.errors import BenchError
 from videomt_bench.models.deformable import DeformableAttention, deformable_backend
+from videomt_bench.models.refiner import COUNTED_FRAMES
 from videomt_bench.models.video import VideoSegmenter
 
 SOURCE = (720, 1280)
@@ -35,6 +36,7 @@ def measure_cost(
     count: bool = True,
     time: bool = True,
     source: tuple[int, int] = SOURCE,
+    video_frames: int = COUNTED_FRAMES,
 ) -> dict[str, Any]:
     """Measure one stream of ``height`` × ``width`` frames; values are JSON, missing ones None.
 
@@ -46,6 +48,8 @@ def measure_cost(
         compile_mode: mode of ``torch.compile``; None runs eagerly.
         count, time: what to measure.
         source: height and width of the frames that the end-to-end clock decodes.
+        video_frames: length of the video of which a refiner's share is counted; in the
+            protocol of a model that has one, unless it is the usual one.
 
     Returns:
         ``params``, ``gmacs``, ``gflops``, ``uncounted``, ``by_operator``, ``state_bytes`` of a
@@ -80,20 +84,26 @@ def measure_cost(
         camera = Camera(source, (height, width))
         cost["protocol"] |= {"frames": frames, "warmup": warmup, "source": list(source)}
         times = _time(cost, model, camera, frames, warmup, setting)
-    counted = _count(cost, model, height, width) if count else None
+    counted = _count(cost, model, height, width, video_frames) if count else None
     components = combine(count_parameters(model), counted, times)
     cost["components"] = {name: values.to_json() for name, values in components.items()}
     return cost
 
 
-def count_cost(build: Callable[[], VideoSegmenter], height: int, width: int) -> dict[str, Any]:
+def count_cost(
+    build: Callable[[], VideoSegmenter],
+    height: int,
+    width: int,
+    video_frames: int = COUNTED_FRAMES,
+) -> dict[str, Any]:
     """As ``measure_cost`` with nothing timed; no weight is made where shapes are enough.
 
     Args:
         build: makes the model.
         height, width: of a frame, in pixels.
+        video_frames: see ``measure_cost``.
     """
-    options: dict[str, Any] = {"device": "cpu", "time": False}
+    options: dict[str, Any] = {"device": "cpu", "time": False, "video_frames": video_frames}
     try:
         with torch.device("meta"):
             model = build().eval()
@@ -130,12 +140,17 @@ def _time(
     return times
 
 
-def _count(cost: dict[str, Any], model: VideoSegmenter, height: int, width: int) -> MacCount:
-    counted = count_macs(model, height, width)
+def _count(
+    cost: dict[str, Any], model: VideoSegmenter, height: int, width: int, video_frames: int
+) -> MacCount:
+    counted = count_macs(model, height, width, video_frames)
     for name in ("gmacs", "gflops", "uncounted", "by_operator", "state_bytes"):
         cost[name] = getattr(counted, name)
     cost["notes"] += counted.notes
     cost["protocol"]["counter"] = "fvcore"
+    # records from before do not say it, and have the usual length
+    if model.refiner is not None and video_frames != COUNTED_FRAMES:
+        cost["protocol"]["video_frames"] = video_frames
     return counted
 
 

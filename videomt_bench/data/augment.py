@@ -11,6 +11,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
+from videomt_bench.errors import BenchError
+
 Transform = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 """Frames uint8 (T, 3, H, W) and regions (N, T, H, W) -> the same of another size. Regions are bool
 masks, or integer maps, whose values stay what they are."""
@@ -21,7 +23,8 @@ class Augmentation:
     """The official training augmentation; the defaults change nothing.
 
     In order: with probability ``crop_probability``, if ``crop``, a resize and a random crop; a
-    resize of the short side to one of ``short_sides``; a horizontal flip. No colour jitter.
+    resize of the short side to one of ``short_sides``; a crop, if there is a ``final_crop``; a
+    horizontal flip. No colour jitter.
     """
 
     short_sides: tuple[int, ...] | None = None
@@ -37,6 +40,18 @@ class Augmentation:
     crop_max_size: int = 1333
     crop_range: tuple[int, int] = (384, 600)
     """Height and width of the crop, each drawn uniformly, both ends included."""
+    final_crop: tuple[int, int] | None = None
+    """Range of height and width of a crop after the resize, as ``crop_range``; None: no such crop.
+    A side that is shorter stays as it is."""
+
+    def __post_init__(self) -> None:
+        for name in ("crop_range", "final_crop"):
+            sides = getattr(self, name)
+            if sides is not None and not 1 <= sides[0] <= sides[1]:
+                raise BenchError(
+                    f"{name} is {list(sides)}; valid: the least and the most pixels of a side, "
+                    "at least 1"
+                )
 
     def __call__(
         self, frames: Tensor, masks: Tensor, rng: np.random.Generator
@@ -45,22 +60,15 @@ class Augmentation:
         if self.crop and rng.random() < self.crop_probability:
             side = int(rng.choice(self.crop_short_sides))
             frames, masks = _resize(frames, masks, side, self.crop_max_size)
-            frames, masks = self._crop(frames, masks, rng)
+            frames, masks = _crop(frames, masks, self.crop_range, rng)
         if self.short_sides is not None:
             side = int(rng.choice(self.short_sides))
             frames, masks = _resize(frames, masks, side, self.max_size)
+        if self.final_crop is not None:
+            frames, masks = _crop(frames, masks, self.final_crop, rng)
         if self.flip and rng.random() < self.flip:
             frames, masks = frames.flip(-1), masks.flip(-1)
         return frames, masks
-
-    def _crop(
-        self, frames: Tensor, masks: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        low, high = self.crop_range
-        area = frames.shape[-2:]
-        size = [int(rng.integers(min(side, low), min(side, high) + 1)) for side in area]
-        corner = [int(rng.integers(a - s + 1)) for a, s in zip(area, size, strict=True)]
-        return functional.crop(frames, *corner, *size), functional.crop(masks, *corner, *size)
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,17 @@ def test_size(
     if long_side > max_size:
         scale *= max_size / long_side
     return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def _crop(
+    frames: Tensor, masks: Tensor, sides: tuple[int, int], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Both cut to a random area whose height and width are in the range ``sides``."""
+    low, high = sides
+    area = frames.shape[-2:]
+    size = [int(rng.integers(min(side, low), min(side, high) + 1)) for side in area]
+    corner = [int(rng.integers(a - s + 1)) for a, s in zip(area, size, strict=True)]
+    return functional.crop(frames, *corner, *size), functional.crop(masks, *corner, *size)
 
 
 def _resize(frames: Tensor, masks: Tensor, short_side: int, max_size: int) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,8 @@ class Refined(NamedTuple):
 
 
 COUNTED_FRAMES = 21
-"""Length of the video that the cost is that of: the clips of DVIS++'s training with ViT-L."""
+"""Length of the video that the cost is that of, unless another is asked for: the clips of DVIS++'s
+training with ViT-L."""
 
 
 class RefinerLayer(nn.Module):
@@ -138,13 +139,13 @@ class TemporalRefiner(nn.Module):
         """Of frames: (F, K, m) and (F, m, h, w) -> mask logits (F, K, h, w)."""
         return self.heads.mask_product(mask_embeddings, mask_features)
 
-    def cost(self) -> Cost:
-        """What a frame of a video of ``COUNTED_FRAMES`` frames costs, which no single step runs."""
+    def cost(self, frames: int = COUNTED_FRAMES) -> Cost:
+        """What a frame of a video of ``frames`` frames costs, which no single step runs."""
         count, layers = self.num_queries, cast(Iterable[RefinerLayer], self.layers)
-        macs = sum(layer.macs(count, COUNTED_FRAMES) for layer in layers)
+        macs = sum(layer.macs(count, frames) for layer in layers)
         embed = sum(p.numel() for p in self.heads.mask_embed.parameters() if p.dim() > 1)
         note = (
-            f"a frame's share of a video of {COUNTED_FRAMES} frames is declared; attention over "
+            f"a frame's share of a video of {frames} frames is declared; attention over "
             "time grows with the video, classes come once for it, masks for what is kept"
         )
         return Cost(macs=macs + count * embed, notes=[note])

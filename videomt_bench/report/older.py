@@ -22,6 +22,8 @@ _LOSSES = {
     "tracklets": False,
     "first_reference": False,
     "refined_weight": 0.0,
+    "class_memory": 20,
+    "absent_as_no_object": False,
 }
 _OPTIM = {"milestones": [], "backbone_factor": 1.0, "decay_all": True, "slow_final_norm": False}
 _TRAIN = {
@@ -41,6 +43,8 @@ _STAGE: dict[str, Any] = {
     "reverse": 0.0,
     "present_everywhere": False,
     "drop_empty": True,
+    "mixture_ratio": None,
+    "augmentation": {"final_crop": None},
     "train": _TRAIN,
 }
 _TEST = {
@@ -56,15 +60,18 @@ ADDED: dict[str, Any] = {
     "recipe": {
         "decoder": None,
         "selection": None,
+        "offline_selection": None,
         "segmenter_weights": None,
-        "refine": None,
         "segmenter": _STAGE,
         "video": _STAGE,
+        "refine": _STAGE,
         "test": _TEST,
     },
     "weights": None,
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
+OPTIONAL = ("refine",)
+"""Tables that are None where a record does not have them."""
 
 
 def completed(spec: Mapping[str, Any], added: Mapping[str, Any] = ADDED) -> dict[str, Any]:
@@ -75,4 +82,6 @@ def completed(spec: Mapping[str, Any], added: Mapping[str, Any] = ADDED) -> dict
             result.setdefault(key, deepcopy(value))
         elif isinstance(result.get(key), Mapping):
             result[key] = completed(result[key], value)
+        elif key in OPTIONAL:
+            result.setdefault(key, None)
     return result

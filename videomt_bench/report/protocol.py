@@ -22,9 +22,9 @@ COST_METRICS = {
 PLAIN = ("device", "precision", "input", "compile")
 """Fields whose values speak for themselves; the others are shown with their names."""
 CLOCKS = {"fps_model": "clock: model only", "fps_end_to_end": "clock: end to end"}
-COUNTING = ("input", "batch", "classes", "queries", "counter")
+COUNTING = ("input", "batch", "classes", "queries", "counter", "video_frames")
 """Fields that change a count of operations; the device and the clock do not."""
-NOT_TIMING = ("clock", "counter", "memory", "deformable_attention")
+NOT_TIMING = ("clock", "counter", "memory", "deformable_attention", "video_frames")
 """Fields that say nothing of frames per second, or are a part's own: which kernel its deformable
 attention has is a note of the cell. The clock is in the column's title."""
 

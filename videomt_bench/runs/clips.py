@@ -34,7 +34,10 @@ def training_clips(
         _stream(open_dataset(mixed.layout, Path(mixed.root), mixed.split), stage, seed + (k << 32))
         for k, mixed in enumerate(own.mixture, start=1)
     ]
-    return MixedClips([first, *others], [1.0, *(m.ratio for m in own.mixture)], seed)
+    ratios = [mixed.ratio for mixed in own.mixture]
+    if stage.mixture_ratio is not None:
+        ratios = [stage.mixture_ratio] * len(others)
+    return MixedClips([first, *others], [1.0, *ratios], seed)
 
 
 def _stream(index: Index, stage: StageSettings, seed: int) -> TrainClips:

@@ -20,6 +20,7 @@ from videomt_bench.models import (
     Variant,
     load_variant,
 )
+from videomt_bench.models.refiner import COUNTED_FRAMES
 from videomt_bench.runs.config import build, digest, to_text
 from videomt_bench.runs.record import stage_names
 from videomt_bench.runs.weights import WeightsFile
@@ -100,8 +101,10 @@ def _below(folder: str, root: str) -> str:
 class StageSettings:
     """One training stage: clips of ``frames`` frames, augmented, and how to learn from them.
 
-    A clip is a window of consecutive frames, or, with ``span``, those near a reference frame. The
-    rest is as in ``videomt_bench.data.clips.TrainClips``.
+    A clip is a window of consecutive frames, or, with ``span``, those near a reference frame.
+    ``mixture_ratio`` is how many clips of each data set that is mixed in are drawn for each of the
+    data set's own; None: as the data set says. The rest is as in
+    ``videomt_bench.data.clips.TrainClips``.
     """
 
     frames: int
@@ -114,6 +117,7 @@ class StageSettings:
     reverse: float = 0.0
     present_everywhere: bool = False
     drop_empty: bool = True
+    mixture_ratio: float | None = None
 
     def __post_init__(self) -> None:
         if self.frames < 1 or (self.span or 0) < 0:
@@ -122,6 +126,8 @@ class StageSettings:
             )
         if not 0 <= self.reverse <= 1:
             raise BenchError(f"reverse is {self.reverse}; it must be a probability from 0 to 1")
+        if self.mixture_ratio is not None and not 0 < self.mixture_ratio < float("inf"):
+            raise BenchError(f"mixture_ratio is {self.mixture_ratio}; it must be above 0, or None")
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,18 @@ class Recipe:
     """Sizes of decoders and trackers; None: by the encoder."""
     selection: TrackSelection | None = None
     """When a tracker of a varying set of tracks takes a query for an object; None: the defaults."""
+    offline_selection: TrackSelection | None = None
+    """The same for the refiner of an offline variant, in its training and in tests; None: as for
+    the online model."""
     refine: StageSettings | None = None
     """The stage in which the refiner of an offline variant learns; other variants have none."""
     segmenter_weights: WeightsFile | None = None
     """A published segmenter in the place of the segmenter stage."""
+
+    @property
+    def online(self) -> Recipe:
+        """The same without what is a refiner's alone."""
+        return replace(self, refine=None, offline_selection=None)
 
     def known(self) -> Recipe:
         """The same with the hash of its file of weights.
@@ -158,7 +172,8 @@ class CostProtocol:
     """How cost is measured; it changes no result of training, so it is not part of the id.
 
     ``input`` is the size at the network, ``source`` that of the frames which the end-to-end clock
-    decodes; both height and width. No ``frames``: operations are counted, nothing is timed.
+    decodes; both height and width. No ``frames``: operations are counted, nothing is timed. Of a
+    refiner the share of a frame in a video of ``video_frames`` frames is counted.
     """
 
     input: tuple[int, int] = (448, 800)
@@ -168,6 +183,11 @@ class CostProtocol:
     compile: str | None = None
     frames: int = 20
     warmup: int = 5
+    video_frames: int = COUNTED_FRAMES
+
+    def __post_init__(self) -> None:
+        if self.video_frames < 1:
+            raise BenchError(f"video_frames is {self.video_frames}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -226,7 +246,7 @@ class RunSpec:
                 f"variant {spec.variant!r} has no refiner; its recipe {spec.recipe.name!r} must "
                 "have refine=None"
             )
-        return replace(spec, variant=name, recipe=replace(spec.recipe, refine=None))
+        return replace(spec, variant=name, recipe=spec.recipe.online)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -266,7 +286,8 @@ class RunSpec:
         recipe, encoder = self.recipe, self.encoder
         if self.files():
             encoder = replace(encoder, weights=None)
-        selection = recipe.selection or TrackSelection()
+        offline = recipe.offline_selection if recipe.refine is not None else None
+        selection = offline or recipe.selection or TrackSelection()
         sizes = self.dataset.num_classes, recipe.num_queries, recipe.decoder
         return ModelSpec(encoder, *sizes, selection)
 

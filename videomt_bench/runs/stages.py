@@ -212,7 +212,7 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
     build = partial(load_variant(spec.variant).build, sizes)
     height, width = spec.cost.input
     if spec.cost.frames == 0:
-        values = count_cost(build, height, width)
+        values = count_cost(build, height, width, spec.cost.video_frames)
     else:
         values = measure_cost(
             build().eval(),
@@ -224,6 +224,7 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
             precision=spec.cost.precision,
             compile_mode=spec.cost.compile,
             source=spec.cost.source,
+            video_frames=spec.cost.video_frames,
         )
     folder.report("cost", 1, 1, {})
     return _completed(spec.run_id, time.monotonic() - start), values

@@ -28,6 +28,7 @@ from videomt_bench.data.clips import ClipBatch, collate
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models import VideoSegmenter
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.class_memory import ClassMemory, ClassMemoryHook
 from videomt_bench.training.daq_clips import TrackLearning, track_losses
 from videomt_bench.training.ema import EmaHook
 from videomt_bench.training.finite import FiniteHook, finite_clips
@@ -179,6 +180,8 @@ class TrainingModel(BaseModel):
         """Of the last forward pass, see ``finite_clips``."""
         self.carried = Carried()
         """From the last chunk to the next one."""
+        remembers = matching == "whole_clip" and losses.refined_weight and losses.class_memory
+        self.memory = ClassMemory(losses.class_memory) if remembers else None
 
     def forward(
         self, batch: ClipBatch, share: Share = WHOLE, mode: str = "loss"
@@ -194,8 +197,8 @@ class TrainingModel(BaseModel):
         output, state = self.model(batch.frames, self.carried.state)
         self.carried.state = self.model.detach(state)
         self.finite = finite_clips(output)
-        how = self.matching, self.losses, self.guided
-        return clip_losses(output, batch.targets, *how, share.totals, points, self.carried)
+        targets, how = batch.targets, (self.matching, self.losses, self.guided)
+        return clip_losses(output, targets, *how, share.totals, points, self.carried, self.memory)
 
     def train(self, mode: bool = True) -> TrainingModel:
         super().train(mode)
@@ -350,6 +353,7 @@ def _runner(
             IterationHook(settings, accumulation, seed),
             FiniteHook(folder, interval, accumulation, group),
             *([] if settings.ema is None else [EmaHook(model, settings.ema, accumulation)]),
+            *([] if trained.memory is None else [ClassMemoryHook(trained.memory, group, device)]),
             ProgressHook(report, settings.iterations, accumulation, folder / LOSSES, curves),
             CheckpointHook(folder, interval, accumulation),
             StopHook(folder, accumulation),

@@ -162,7 +162,11 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def save_checkpoint(runner: Runner, folder: Path) -> None:
-    """Write model, optimizer and iteration under a temporary name, then replace the checkpoint."""
+    """Write model, optimizer and iteration under a temporary name, then replace the checkpoint.
+
+    All processes call it, so that a hook's ``before_checkpoint`` can ask them all.
+    """
+    runner.call_hook("before_checkpoint")
     if get_rank() != 0:
         return
     temporary = folder / f".{CHECKPOINT}.{os.getpid()}"

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize, softplus
 
 from videomt_bench.data.clips import ClipTargets
+from videomt_bench.training.class_memory import ClassMemory
 
 NOT_HERE = -1e30
 """A logit that counts for nothing; minus infinity would have no gradient where all are it."""
@@ -118,23 +119,45 @@ def reference_loss(reference: Tensor, queries: Sequence[Tensor], from_first: boo
     return main, cosine
 
 
-def refined_loss(embeddings: Tensor, queries: Sequence[Tensor]) -> Tensor:
+def refined_loss(
+    embeddings: Tensor,
+    queries: Sequence[Tensor],
+    targets: Sequence[ClipTargets] = (),
+    memory: ClassMemory | None = None,
+) -> Tensor:
     """Refined tracks of objects: in each frame nearer to the track in all frames than to the other
-    tracks in this one (DVIS++, arXiv 2312.13305; without the memory of classes of its public code).
+    tracks in this one (DVIS++, arXiv 2312.13305).
+
+    With a memory there is a second item for each frame of an object whose class it knows: nearer
+    to the track in all frames than to what is remembered. Then the objects are remembered, in all
+    frames.
 
     Args:
         embeddings: (B, T, Q, D).
         queries: long (N, 1) of each clip, the track of an object, -1 for none.
+        targets: of each clip, needed with a memory.
+        memory: of earlier iterations; it is brought up to date.
     """
-    losses = []
-    for x, query in zip(embeddings.float(), queries, strict=True):
+    losses, objects = [], []
+    for b, (x, query) in enumerate(zip(embeddings.float(), queries, strict=True)):
         tracks = query[query >= 0].to(x.device)
         anchors = x[:, tracks]
         over_time = torch.einsum("tnd,snd->tns", anchors, x[:, tracks])
+        attraction = (-over_time).logsumexp(-1)
         within = anchors @ x.mT
         itself = tracks[:, None] == torch.arange(x.shape[1], device=x.device)
         negatives = within.masked_fill(itself, NOT_HERE).logsumexp(-1)
-        losses.append(softplus(negatives + (-over_time).logsumexp(-1)).flatten())
+        losses.append(softplus(negatives + attraction).flatten())
+        if memory is None:
+            continue
+        labels = targets[b].labels.cpu()[query[:, 0].cpu() >= 0].tolist()
+        for k, label in enumerate(labels):
+            if (remembered := memory.of(label)) is not None:
+                negatives = (anchors[:, k] @ remembered.mT).logsumexp(-1)
+                losses.append(softplus(negatives + attraction[:, k]))
+        objects += list(zip(labels, anchors.unbind(1), strict=True))
+    if memory is not None:
+        memory.remember(objects)
     found = torch.cat(losses)
     return found.mean() if len(found) else unlearned(embeddings)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from videomt_bench.errors import BenchError
 from videomt_bench.models.contracts import ClipOutput, ClipPrediction
 
 
@@ -21,9 +22,11 @@ class LossSettings:
     single frames, and takes all of them for one more identity, as the official code does. With
     ``tracklets`` identities learn by the loss of CTVIS instead, and with ``first_reference`` the
     loss of references looks at the first frame's too, both as in DVIS++; ``refined_weight`` is that
-    of the contrastive loss of its refiner. Without
-    ``last_intermediate`` the last of the intermediate predictions is not supervised, as in the
-    public VidEoMT code.
+    of the contrastive loss of its refiner, which remembers ``class_memory`` embeddings of each
+    class (0: none). Without ``last_intermediate`` the last of the intermediate predictions is not
+    supervised, as in the public VidEoMT code. ``absent_as_no_object`` is what the label quirk of
+    ``TrainClips`` means in CAVIS's code: an object that is gone in the last frame is learned as
+    no-object, not as the last class.
     """
 
     class_weight: float = 2.0
@@ -44,6 +47,14 @@ class LossSettings:
     tracklets: bool = False
     first_reference: bool = False
     refined_weight: float = 0.0
+    class_memory: int = 20
+    absent_as_no_object: bool = False
+
+    def __post_init__(self) -> None:
+        if self.class_memory < 0:
+            raise BenchError(
+                f"class_memory is {self.class_memory}; it must be a number of embeddings from 0"
+            )
 
 
 @dataclass

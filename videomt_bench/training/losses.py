@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from videomt_bench.data.clips import ClipTargets
 from videomt_bench.models.contracts import ClipOutput
 from videomt_bench.models.variant import Matching
+from videomt_bench.training.class_memory import ClassMemory
 from videomt_bench.training.identity_losses import (
     Terms,
     identity_loss,
@@ -72,6 +73,7 @@ def clip_losses(
     totals: Totals | None = None,
     points: Points = ONE_STREAM,
     carried: Carried | None = None,
+    memory: ClassMemory | None = None,
 ) -> dict[str, Tensor]:
     """Weighted losses of an output; the parts that learn decide which.
 
@@ -94,6 +96,7 @@ def clip_losses(
             then that of the whole. Contrastive terms stay means of the part. None: they are all.
         points: where random points come from.
         carried: what the chunk before knows of the objects; it is brought up to date.
+        memory: what ``loss_refined`` remembers of earlier iterations; it is brought up to date.
     """
     embeddings = output.embeddings
     if matching == "whole_clip":
@@ -113,7 +116,7 @@ def clip_losses(
             **{f"loss_{name}": value for name, value in losses.items()},
             **_segmenter_losses(output, targets, queries, matching, settings, totals, points),
             **_reference_losses(output, queries, settings),
-            **_refined_losses(embeddings, queries, matching, settings),
+            **_refined_losses(embeddings, targets, queries, matching, settings, memory),
         }
 
 
@@ -206,11 +209,16 @@ def _reference_losses(
 
 
 def _refined_losses(
-    embeddings: Tensor, queries: Sequence[Tensor], matching: Matching, settings: LossSettings
+    embeddings: Tensor,
+    targets: Sequence[ClipTargets],
+    queries: Sequence[Tensor],
+    matching: Matching,
+    settings: LossSettings,
+    memory: ClassMemory | None,
 ) -> dict[str, Tensor]:
     if matching != "whole_clip" or not settings.refined_weight:
         return {}
-    loss = refined_loss(embeddings, [query[-1] for query in queries])
+    loss = refined_loss(embeddings, [query[-1] for query in queries], targets, memory)
     return {"loss_refined": settings.refined_weight * loss}
 
 
@@ -270,7 +278,7 @@ def _class_loss(
     layer, pair = (pairs.query >= 0).nonzero(as_tuple=True)
     query = pairs.query[layer, pair]
     # a label beyond the classes occurs with the label quirk only; see TrainClips
-    label = pairs.label.clamp(max=classes - 2)
+    label = pairs.label.clamp(max=classes - 1 if settings.absent_as_no_object else classes - 2)
     target[layer, pairs.clip[pair], pairs.frame[pair], query] = label[pair]
     weight = logits.new_ones(classes)
     weight[-1] = settings.no_object_weight
