@@ -10,7 +10,7 @@ import pytest
 
 from videomt_bench.report.origins import distinctions
 from videomt_bench.report.records import group_runs
-from videomt_bench.report.table import build_tables
+from videomt_bench.report.tables.table import build_tables
 from videomt_bench.runs.record import Record
 from videomt_bench.sweep.outline import load_outline
 
