@@ -49,7 +49,7 @@ def test_positions_by_hand(size: tuple[int, int]) -> None:
     found = dinov2_positions(learned, (37, 37), size, prefix=1)
     assert torch.equal(found[:, :1], learned[:, :1])
     expected = resampled(learned[0, 1:].unflatten(0, (37, 37)).double().numpy(), size)
-    np.testing.assert_allclose(found[0, 1:].numpy(), expected.reshape(-1, 5), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[0, 1:].numpy(), expected.reshape(-1, 5), rtol=0, atol=5e-5)
 
 
 def test_positions_of_the_grid_that_they_were_learned_for_stay() -> None:
