@@ -232,6 +232,24 @@ def test_each_system_has_its_own_protocol(
         assert other.model().selection.score == 0.2
 
 
+def test_positions_are_resampled_as_by_the_authors(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting of the encoder, which can be changed and is in the run id."""
+    file = folder / "videomt_40.pth"
+    own = evaluation.inspect_weights(file)
+    assert published_run(file, "ytvis_2019").encoder.positions == "timm"
+    told = replace(own, variant="dvis_plus", encoder="vit_large_patch14_dinov2", positions="dinov2")
+    monkeypatch.setattr(evaluation, "inspect_weights", lambda path: told)
+    spec = published_run(file, "ytvis_2019")
+    assert spec.model().encoder.positions == "dinov2"
+    changed = published_run(file, "ytvis_2019", settings={"encoder.positions": "timm"})
+    assert changed.model().encoder.positions == "timm"
+    assert changed.run_id != spec.run_id
+    with pytest.raises(BenchError, match=r"encoder\.positions.*valid: dinov2, timm"):
+        published_run(file, "ytvis_2019", settings={"encoder.positions": "bicubic"})
+
+
 def test_another_recipe_takes_the_place_of_the_own_protocol(folder: Path) -> None:
     file = folder / "videomt_40.pth"
     assert published_run(file, "ytvis_2019", recipe="dvis_daq").recipe.test.short_side == 480

@@ -250,3 +250,13 @@ def test_files_with_other_outputs_are_not_compared(tmp_path: Path) -> None:
     torch.save({"model": other}, tmp_path / "other.pth")
     with pytest.raises(BenchError, match="7 classes and 9 queries"):
         check_weights(source, tmp_path / "other.pth")
+
+
+def test_check_resamples_positions_of_both_files_alike(tmp_path: Path) -> None:
+    """A file of ours does not say by whose rule its positions are resampled; the other one does."""
+    state = random_state(published.mask2former(dim=384, depth=12, classes=3, queries=5))
+    state |= {k: v.abs() for k, v in state.items() if k.endswith("running_var")}
+    torch.save({"model": state}, tmp_path / "theirs.pth")
+    torch.save(in_layout(identify(state, "theirs"), "ours")[1], tmp_path / "ours.pth")
+    found = check_weights(tmp_path / "theirs.pth", tmp_path / "ours.pth", frames=1)
+    assert found.class_logits == found.mask_logits == 0

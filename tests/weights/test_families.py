@@ -169,6 +169,9 @@ def test_what_a_file_is(case: Case) -> None:
     assert (info.image_size, info.patch_size) == (case.size, 16)
     assert (info.num_classes, info.num_queries) == (case.classes, 200)
     assert info.tensors == case.tensors
+    # what is on a ViT-Adapter is published with code that resamples positions as DINOv2's does
+    rule = "dinov2" if case.encoder == ADAPTED else "timm"
+    assert info.positions == info.spec().encoder.positions == rule
     if case.parameters is not None:
         assert info.parameters == case.parameters
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -20,12 +20,18 @@ from torch import Tensor, nn
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.models.encoder_weights import WeightReport, check_file, load_weights, read_state
+from videomt_bench.models.positions import dinov2_positions
 
 JOINT_BLOCKS = {6: 3, 12: 3, 24: 4, 40: 5}
 """Depth -> how many of the last blocks see queries and patches together (EoMT, CVPR 2025)."""
 DINOV3_RESCALE = 2.0
 """In training, the coordinates of DINOv3's rotary positions are multiplied by a log-uniform factor
 between the inverse and this (Siméoni et al., 2025, arXiv 2508.10104)."""
+
+PositionRule = Literal["timm", "dinov2"]
+"""How learned positions are resampled where an input has another grid than they were learned for:
+as timm does it, or as the authors of DINOv2 do, and after them those of DVIS++, DVIS-DAQ and CAVIS.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class EncoderSpec:
     ``weights`` is None (random), "timm" (timm's cache or hub) or a checkpoint file in a layout of
     ``encoder_weights``. Patch kernel and position grid are resampled to ``patch_size`` and
     ``image_size`` when weights are loaded; inputs of other sizes resample positions on the fly.
-    ``partial`` accepts weights that do not fill the encoder or have more than it.
+    ``partial`` accepts weights that do not fill the encoder or have more than it. ``positions``
+    says how it is done on the fly.
     """
 
     name: str
@@ -44,6 +51,7 @@ class EncoderSpec:
     joint_blocks: int | None = None
     weights: str | None = None
     partial: bool = False
+    positions: PositionRule = "timm"
 
 
 class ConvStem(nn.Module):
@@ -114,6 +122,7 @@ class ViTEncoder(nn.Module):
     Args:
         vit: the transformer; its head is unused.
         joint_blocks: how many of the last blocks are joint.
+        positions: how learned positions go to inputs of other sizes.
 
     Attributes:
         mean, std: of the frames of its pre-training, in 0..1. It takes frames normalised by those
@@ -123,13 +132,21 @@ class ViTEncoder(nn.Module):
 
     component = "encoder"
 
-    def __init__(self, vit: VisionTransformer | Eva, joint_blocks: int) -> None:
+    def __init__(
+        self, vit: VisionTransformer | Eva, joint_blocks: int, positions: PositionRule = "timm"
+    ) -> None:
         super().__init__()
         if not 0 < joint_blocks < len(vit.blocks):
             raise BenchError(
                 f"{joint_blocks} joint blocks do not fit an encoder of {len(vit.blocks)} blocks; "
                 f"valid: 1 to {len(vit.blocks) - 1}"
             )
+        if positions != "timm" and isinstance(vit, Eva):
+            raise BenchError(
+                f"positions={positions!r} is a rule for learned positions alone; an encoder with "
+                "rotary ones has 'timm'"
+            )
+        self.positions = positions
         config = getattr(vit, "pretrained_cfg", {})
         self.mean: tuple[float, ...] = tuple(config.get("mean", IMAGENET_DEFAULT_MEAN))
         self.std: tuple[float, ...] = tuple(config.get("std", IMAGENET_DEFAULT_STD))
@@ -175,7 +192,7 @@ class ViTEncoder(nn.Module):
             tokens, table = vit._pos_embed(tokens)
             rotation = None if table is None else table.expand(len(frames), -1, -1)
         else:
-            tokens = vit.patch_drop(vit._pos_embed(tokens))
+            tokens = vit.patch_drop(self._placed(tokens))
         return vit.norm_pre(tokens), rotation
 
     def run(
@@ -196,6 +213,24 @@ class ViTEncoder(nn.Module):
         if ahead > 0:
             rotation = torch.cat([_no_rotation(rotation, ahead), rotation], dim=1)
         return block(tokens, rope=rotation[:, None], attn_mask=attn_mask)
+
+    def _placed(self, patches: Tensor) -> Tensor:
+        """Patches (N, h, w, D) with their positions, behind the prefix: (N, R + P, D)."""
+        vit = self.vit
+        if self.positions == "timm" or vit.pos_embed is None:
+            return vit._pos_embed(patches)
+        placed = 0 if vit.no_embed_class else self.num_prefix
+        size = (int(patches.shape[1]), int(patches.shape[2]))
+        learned = dinov2_positions(vit.pos_embed, vit.patch_embed.grid_size, size, placed)
+        prefix = [
+            x.expand(len(patches), -1, -1) for x in (vit.cls_token, vit.reg_token) if x is not None
+        ]
+        # prefix tokens without positions come as they are
+        cells = patches.flatten(1, 2) + learned[:, placed:]
+        ahead = torch.cat(prefix, 1) if prefix else cells[:, :0]
+        if placed:
+            ahead = ahead + learned[:, :placed]
+        return vit.pos_drop(torch.cat([ahead, cells], 1))
 
     @property
     def joint_blocks(self) -> nn.Sequential:
@@ -231,7 +266,8 @@ def build_encoder(spec: EncoderSpec) -> ViTEncoder:
         )
     vit.head = nn.Identity()
     depth = len(vit.blocks)
-    encoder = ViTEncoder(vit, spec.joint_blocks or JOINT_BLOCKS.get(depth, max(1, depth // 4)))
+    joint = spec.joint_blocks or JOINT_BLOCKS.get(depth, max(1, depth // 4))
+    encoder = ViTEncoder(vit, joint, spec.positions)
     if spec.weights is not None:
         state = _timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
         encoder.report = load_weights(vit, state, spec.weights, spec.partial)

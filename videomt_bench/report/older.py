@@ -56,7 +56,7 @@ _TEST = {
 }
 ADDED: dict[str, Any] = {
     "dataset": {"layout": "generated", "mixture": [], "trained_on": None},
-    "encoder": {"partial": False},
+    "encoder": {"partial": False, "positions": "timm"},
     "recipe": {
         "decoder": None,
         "selection": None,

@@ -105,9 +105,12 @@ def _clip(runners: list[Runner], side: int, frames: int) -> Tensor:
 
 
 def _named(info: WeightsInfo, known: list[WeightsInfo], variant: str | None) -> WeightsInfo:
-    """With the variant that the user names, or else that of the other file, if it says none."""
+    """With the variant that the user names, or else that of the other file, if it says none; and
+    with the other file's positions."""
     if info.variant or info.segmenter_of or not (variant or known):
         return info
+    if known:
+        info = replace(info, positions=known[0].positions)
     if variant is not None:
         return replace(info, variant=variant)
     return replace(info, variant=known[0].variant, segmenter_of=known[0].segmenter_of)

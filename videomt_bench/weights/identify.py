@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import ModelSpec
-from videomt_bench.models.encoders import EncoderSpec
+from videomt_bench.models.encoders import EncoderSpec, PositionRule
 from videomt_bench.weights import cavis, daq, dvis, eomt, mask2former, own, ports, videomt
 from videomt_bench.weights.encoders import FoundEncoder, find_encoder, timm_names
 from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family
@@ -79,6 +79,8 @@ class WeightsInfo:
     tensors: int
     parameters: int
     notes: tuple[str, ...] = ()
+    positions: PositionRule = "timm"
+    """How its authors resample learned positions."""
 
     @property
     def foreign(self) -> bool:
@@ -98,7 +100,9 @@ class WeightsInfo:
             )
         if self.encoder is None or self.num_classes is None or self.num_queries is None:
             raise BenchError(f"weights of the family {self.family!r} are no whole segmenter")
-        encoder = EncoderSpec(self.encoder, self.image_size, self.patch_size)
+        encoder = EncoderSpec(
+            self.encoder, self.image_size, self.patch_size, positions=self.positions
+        )
         return ModelSpec(encoder, self.num_classes, self.num_queries)
 
     def to_json(self) -> dict[str, Any]:
@@ -191,6 +195,7 @@ def _info(
     head = next((state[k] for k in CLASS_HEADS if k in state), None)
     classes = None if head is None else len(head) - 1
     variant = family.by_classes.get(classes, family.variant) if classes else family.variant
+    adapted = any(name.startswith(ADAPTED_ENCODER) for name in state)
     return WeightsInfo(
         family=family.name,
         title=family.title,
@@ -205,6 +210,8 @@ def _info(
         tensors=len(raw),
         parameters=sum(v.numel() for k, v in state.items() if not BUFFER.search(k)),
         notes=family.notes,
+        # whatever is on a ViT-Adapter comes from one code
+        positions="dinov2" if adapted and family.kind == "official" else "timm",
     )
 
 
