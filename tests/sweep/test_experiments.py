@@ -237,9 +237,7 @@ def test_a_threshold_of_the_refiner_is_not_of_its_online_run() -> None:
     assert offline.owner("refine") == offline.run_id
     assert offline.online.model().selection.score == 0.1
     (changed,) = (
-        r
-        for r in other.runs()
-        if (r.variant, r.dataset.name) == ("dvis_daq_offline_conv", "ovis")
+        r for r in other.runs() if (r.variant, r.dataset.name) == ("dvis_daq_offline_conv", "ovis")
     )
     assert changed.model().selection.score == 0.3
     assert changed.run_id != offline.run_id
