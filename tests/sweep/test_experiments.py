@@ -223,6 +223,17 @@ def test_the_refiner_of_daq_has_convolutions_where_its_authors_have_them() -> No
     assert {r.get("published", r["variant"]) for r in rows} == {"dvis_daq_offline"}
 
 
+@pytest.mark.parametrize("name", ["vis", "vps"])
+def test_cavis_offline_adds_its_refiner_to_the_run_of_the_main_table(name: str) -> None:
+    """It is in no grid, as no numbers are published, and has its settings all the same."""
+    trained = {r.trained.run_id for r in load_experiment(name).runs() if r.variant == "step0_cavis"}
+    runs = load_experiment(name, {"variants": ["cavis_offline"]}).runs()
+    assert {r.online.run_id for r in runs} == trained
+    assert {"refine" in r.stage_names for r in runs} == {True}
+    row = load_experiment(name, {"variants": ["cavis_offline"]}).rows()["rows"][0]
+    assert row["weights"] == "cavis_offline_public_code"
+
+
 def test_a_threshold_of_the_refiner_is_not_of_its_online_run() -> None:
     """On OVIS 0.05 and 0.1; the online run is that of the experiment, whatever the former is."""
     setting = {"dataset_changes.ovis.recipe.offline_selection.score": 0.3}
