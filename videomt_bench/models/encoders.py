@@ -14,6 +14,7 @@ import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import LayerNorm2d
+from timm.models import is_model_in_modules
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ JOINT_BLOCKS = {6: 3, 12: 3, 24: 4, 40: 5}
 DINOV3_RESCALE = 2.0
 """In training, the coordinates of DINOv3's rotary positions are multiplied by a log-uniform factor
 between the inverse and this (Siméoni et al., 2025, arXiv 2508.10104)."""
+
+PYRAMIDS = ("resnet", "swin_transformer")
+"""timm's modules of encoders with maps at four strides."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +212,20 @@ class ViTEncoder(nn.Module):
         return self.vit.norm
 
 
+def is_pyramid(name: str) -> bool:
+    """Whether an encoder has maps at four strides and no tokens: a ResNet or a Swin transformer.
+
+    ``models.pyramids`` builds those.
+    """
+    return is_model_in_modules(name, PYRAMIDS)
+
+
 def encoder_names() -> list[str]:
-    """Every encoder name that ``build_encoder`` knows."""
+    """Every encoder name that ``build_encoder`` or ``build_pyramid`` knows."""
     families = ["vit_*", "deit3_*", "eva02_*"]
-    return sorted({*SMALL_ENCODERS, *timm.list_models(families, exclude_filters="*_gap_*")})
+    plain = timm.list_models(families, exclude_filters="*_gap_*")
+    pyramids = [name for module in PYRAMIDS for name in timm.list_models(module=module)]
+    return sorted({*SMALL_ENCODERS, *plain, *pyramids})
 
 
 def build_encoder(spec: EncoderSpec) -> ViTEncoder:
@@ -221,6 +235,11 @@ def build_encoder(spec: EncoderSpec) -> ViTEncoder:
         BenchError: unknown name, not a plain ViT, or weights that are missing or do not fit.
     """
     check_weights(spec)
+    if is_pyramid(spec.name):
+        raise BenchError(
+            f"encoder {spec.name!r} is not a plain ViT: it has maps at four strides and no tokens; "
+            "valid with it are variants on Mask2Former"
+        )
     vit = (_small if spec.name in SMALL_ENCODERS else _from_timm)(spec)
     if not isinstance(vit, (VisionTransformer, Eva)):
         raise BenchError(f"encoder {spec.name!r} is a {type(vit).__name__}, not a plain ViT")
@@ -233,7 +252,7 @@ def build_encoder(spec: EncoderSpec) -> ViTEncoder:
     depth = len(vit.blocks)
     encoder = ViTEncoder(vit, spec.joint_blocks or JOINT_BLOCKS.get(depth, max(1, depth // 4)))
     if spec.weights is not None:
-        state = _timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
+        state = timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
         encoder.report = load_weights(vit, state, spec.weights, spec.partial)
     return encoder
 
@@ -291,7 +310,7 @@ def _from_timm(spec: EncoderSpec) -> nn.Module:
         ) from None
 
 
-def _timm_state(name: str) -> dict[str, Tensor]:
+def timm_state(name: str) -> dict[str, Tensor]:
     """The weights of timm's own model, from its cache or the hub."""
     try:
         return timm.create_model(name, pretrained=True).state_dict()
