@@ -17,7 +17,7 @@ from videomt_bench.weights.backbones import NET, on_backbones
 from videomt_bench.weights.encoders import FoundEncoder, find_encoder, find_pyramid, timm_names
 from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family, names_of
 from videomt_bench.weights.reading import read_weights, weight_file
-from videomt_bench.weights.rules import Renamed, State, has_name, layout
+from videomt_bench.weights.rules import Renamed, State, layout
 
 ENCODER_ALONE = Family(
     "encoder",

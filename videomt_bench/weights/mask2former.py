@@ -10,7 +10,6 @@ from __future__ import annotations
 from videomt_bench.weights.family import Family, empty_weight
 from videomt_bench.weights.rules import Layout, Rule, Unused, layout
 
-
 PIXEL_DECODER = layout(
     [
         ("input_proj.{rest}", "input_proj.{rest}"),
