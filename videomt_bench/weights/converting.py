@@ -75,7 +75,8 @@ def in_layout(weights: Weights, to: str) -> tuple[Family, State]:
     if not targets:
         raise unknown("target", to, (*KINDS, *names_of(f for f in FAMILIES if not f.delta)))
     left: tuple[str, ...] = ()
-    for family in targets:
+    # a layout that fills in what another family is known by would fit as well
+    for family in sorted(targets, key=lambda f: f is not weights.family):
         renamed = family.layout.to_theirs(weights.state)
         if not renamed.unknown and family.fits(renamed.state):
             return family, renamed.state
