@@ -43,5 +43,5 @@ _cavis = dict(
     },
     recipe=dict(like="cavis"),
 )
-changes = dict(step0_cavis=_cavis, step0_cavis_lean=_cavis)
+changes = dict(step0_cavis=dict(_cavis, weights="cavis_public_code"), step0_cavis_lean=_cavis)
 cost = dict(_delete_=True, input=[448, 800], source=[720, 1280], frames=0)

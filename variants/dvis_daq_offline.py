@@ -1,6 +1,7 @@
 """DVIS-DAQ, offline: a temporal refiner goes over the best tracks of the whole video.
 
-Zhou et al., arXiv 2404.00086. The refiner alone learns, on a trained ``dvis_daq``.
+Zhou et al., arXiv 2404.00086; without convolutions, as published for YouTube-VIS 2019. The refiner
+alone learns, on a trained ``dvis_daq``.
 """
 
 from functools import partial

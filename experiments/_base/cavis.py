@@ -1,3 +1,6 @@
-"""CAVIS learns with its own recipe: the optimizer of Mask2Former, and a segmenter on clips."""
+"""CAVIS learns with its own recipe: the optimizer of Mask2Former, and a segmenter on clips.
 
-changes = dict(step0_cavis=dict(recipe=dict(like="cavis")))
+Its published weights, and numbers, are those of its public code.
+"""
+
+changes = dict(step0_cavis=dict(recipe=dict(like="cavis"), weights="cavis_public_code"))

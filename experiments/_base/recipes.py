@@ -55,9 +55,26 @@ _contrastive = dict(
 )
 _references = dict(first_reference=True, reference_weight=2.0, reference_cosine_weight=0.0)
 _refiner = dict(frames=21, reverse=0.5, train=dict(iterations=40000, optim=_steps, **_train))
+_cropped = dict(
+    short_sides=None,
+    crop=True,
+    crop_probability=1.0,
+    crop_short_sides=_no_crop["short_sides"],
+    crop_range=[608, 608],
+    flip=0.5,
+)
+_not_cropped = dict(
+    **_no_crop,
+    crop=False,
+    crop_probability=0.5,
+    crop_short_sides=[400, 500, 600],
+    crop_range=[384, 600],
+)
+_cavis_refiner = dict(frames=15, reverse=0.5, train={**_refiner["train"], "iterations": 160000})
+_cavis_refined_720p = dict(augmentation=_cropped, drop_empty=False)
 _refined_vis = dict(augmentation=_crop, train=dict(losses=dict(refined_weight=2.0)))
 _few = dict(iterations=20000)
-_refined_720p = dict(augmentation=_no_crop, drop_empty=False, train=_few)
+_refined_720p = dict(augmentation=_not_cropped, drop_empty=False, train=_few)
 _ctvis = dict(
     frames=4,
     span=8,
@@ -74,6 +91,7 @@ _dense_tracks = dict(video=dict(train=dict(tracks=_no_disappearance)))
 _ovis_tracks = dict(
     video=dict(train=dict(iterations=160000, tracks=dict(score=0.1))),
     selection=dict(score=0.1, confirmed=0.01),
+    offline_selection=dict(score=0.05, confirmed=0.01),
 )
 _daq_vipseg = dict(iterations=90000, optim=dict(milestones=[66 / 90]), tracks=_no_disappearance)
 
@@ -162,20 +180,34 @@ recipes = dict(
                 train=dict(matching="per_frame", masked_attention=False, optim=_steps),
             ),
             video=dict(train=dict(optim=_steps)),
+            refine=_cavis_refiner,
         ),
         datasets=_each(
-            _dense,
-            dict(video=dict(train=_no_reference)),
-            ovis=dict(video=dict(train=_no_reference), test=dict(short_side=448)),
+            _youtube,
+            dict(refine=dict(augmentation=_crop)),
+            ovis=dict(
+                video=dict(train=_no_reference),
+                refine=dict(augmentation=_crop),
+                test=dict(short_side=448),
+            ),
+            vipseg=dict(
+                video=dict(train=_no_reference),
+                refine=dict(**_cavis_refined_720p, train=dict(iterations=40000)),
+            ),
+            vspw=dict(
+                video=dict(train=_no_reference), refine=dict(**_cavis_refined_720p, train=_few)
+            ),
         ),
     ),
     cavis_public_code=dict(
         about="CAVIS with the defects of its public training code",
         like="cavis",
         recipe=dict(
-            segmenter=dict(train=dict(losses=dict(pseudo_identity=True))), video=dict(**_window)
+            segmenter=dict(train=dict(losses=dict(pseudo_identity=True))),
+            video=_window,
+            refine=_window,
         ),
-        datasets=_each(_dense, _stages(**_everywhere)),
+        datasets=_each(_dense, dict(**_stages(**_everywhere), refine=_everywhere)),
     ),
     dvis=dict(
         about="DVIS with Swin-L: a segmenter on images, then the referring tracker",

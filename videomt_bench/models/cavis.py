@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from videomt_bench.errors import BenchError
 from videomt_bench.models.context import Appearance, ContextFilter
 from videomt_bench.models.contracts import (
+    ClipOutput,
     Cost,
     FrameFeatures,
     FrameOutput,
@@ -132,8 +133,14 @@ class CavisTracker(Tracker):
             reference=reference,
             order=order,
             source=output if self.training else None,
+            frame_queries=frame.queries,
         )
         return tracked, self._state(frame, order, layers[-1])
+
+    def to_refine(self, output: ClipOutput) -> tuple[Tensor, Tensor]:
+        """The refiner reads normalised tracks, and the segmenter's queries before their norm."""
+        assert output.frame_queries is not None
+        return output.embeddings, output.frame_queries
 
     def image_stage(self) -> Tracker | None:
         if self.appearance is None:

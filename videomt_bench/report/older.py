@@ -56,6 +56,7 @@ ADDED: dict[str, Any] = {
     "recipe": {
         "decoder": None,
         "selection": None,
+        "offline_selection": None,
         "segmenter_weights": None,
         "refine": None,
         "segmenter": _STAGE,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from videomt_bench.errors import BenchError
-from videomt_bench.report.origins import distinctions
+from videomt_bench.report.origins import TESTED, distinctions
 from videomt_bench.report.published import (
     PublishedCell,
     load_published,
@@ -128,7 +128,7 @@ def check_experiment(experiment: Mapping[str, Any]) -> None:
 
 def settings_of(experiment: Mapping[str, Any], groups: Sequence[Group]) -> list[Setting]:
     """One setting per dataset of the experiment, in its order, else of the records."""
-    variants = {row["variant"] for row in experiment["rows"]}
+    variants = {row.get(key) for row in experiment["rows"] for key in ("variant", "weights")}
     groups = [group for group in groups if group.variant in variants]
     datasets = {canonical(g.spec["dataset"]): g.spec["dataset"] for g in groups}
     chosen: list[Any] = [datasets[key] for key in sorted(datasets)]
@@ -171,8 +171,9 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
     """The rows of one table, in the experiment's order; a row without runs is a row too.
 
     Runs of one variant that differ in more than the seed (encoder, recipe) become rows of their
-    own, labelled with the difference, and so do published weights: they are never averaged. A row
-    that names a ``dataset`` is of the table of that data set alone.
+    own, labelled with the difference, and so do published weights: they are never averaged. Those
+    may be of another variant, which the row names as its ``weights``. A row that names a
+    ``dataset`` is of the table of that data set alone.
     """
     place = (None, setting.dataset.get("name"))
     entries = [entry for entry in experiment["rows"] if entry.get("dataset") in place]
@@ -193,6 +194,8 @@ def build_rows(experiment: Mapping[str, Any], setting: Setting, stored: StoredRu
         for i, (group, suffix) in enumerate(
             zip(groups, distinctions(groups), strict=True), start=1
         ):
+            other = [group.variant] if group.variant != entry["variant"] else []
+            suffix = ", ".join([*other, *([suffix] if suffix else [])])
             label = entry["label"] + (f" ({suffix})" if suffix else "")
             key = "@".join([entry["variant"], *([entry["recipe"]] if "recipe" in entry else [])])
             key += f"#{i}" if len(groups) > 1 else ""
@@ -222,8 +225,9 @@ def _belongs(group: Group, entry: Mapping[str, Any], entries: Sequence[Mapping[s
 
 def _fits(group: Group, entry: Mapping[str, Any]) -> bool:
     encoder = entry.get("encoder", group.spec["encoder"].get("name"))
+    shown = [entry["variant"], *([entry.get("weights")] if group.spec.get(TESTED) else [])]
     return (
-        group.variant == entry["variant"]
+        group.variant in shown
         and encoder == group.spec["encoder"].get("name")
         and _has(group.spec["recipe"], entry.get("settings", {}))
     )

@@ -12,6 +12,9 @@ _SYSTEMS = {
     TRACKER: {
         "step0_cavis": "CAVIS",
         "step0_cavis_lean": "CAVIS, lean",
+        "cavis_public_code": "CAVIS, public code",
+        "cavis_offline": "CAVIS, offline",
+        "cavis_offline_public_code": "CAVIS, offline, public code",
         "step1_eomt_segmenter": "EoMT + CAVIS",
         "step1_eomt_segmenter_lean": "EoMT + CAVIS, lean",
         "step2_no_context": "− context features",
@@ -22,6 +25,7 @@ _SYSTEMS = {
         "dvis_plus_offline": "DVIS++, offline",
         "dvis_daq": "DVIS-DAQ",
         "dvis_daq_offline": "DVIS-DAQ, offline",
+        "dvis_daq_offline_conv": "DVIS-DAQ, offline, convolutions",
         "eomt_dvis_plus": "EoMT + DVIS++",
         "eomt_dvis_daq": "EoMT + DVIS-DAQ",
         "lomm": "LOMM",

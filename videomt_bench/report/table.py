@@ -83,8 +83,9 @@ def build_report(
         experiment: ``name``, ``title``, ``rows`` [{``variant``, ``label``, and optionally
             ``encoder`` (a name), ``dataset`` (a name), ``published`` (a row of the published
             table), ``table`` (another published table than the experiment's), ``setting`` (one of
-            its settings), ``size`` (of the encoder, in words) and ``reason`` (why there can be no
-            runs)}], and optionally ``published`` (a table), ``caption`` (a sentence to add),
+            its settings), ``weights`` (another variant, of whose published weights it has the
+            runs), ``size`` (of the encoder, in words) and ``reason`` (why there can be no runs)}],
+            and optionally ``published`` (a table), ``caption`` (a sentence to add),
             ``datasets`` (names, or fields to match), ``runs`` (run ids) and ``seeds``.
         draws: of the bootstrap.
         mix_protocols: show costs that were measured under another protocol than their column,

@@ -137,10 +137,18 @@ class Recipe:
     """Sizes of decoders and trackers; None: by the encoder."""
     selection: TrackSelection | None = None
     """When a tracker of a varying set of tracks takes a query for an object; None: the defaults."""
+    offline_selection: TrackSelection | None = None
+    """The same for the refiner of an offline variant, in its training and in tests; None: as for
+    the online model."""
     refine: StageSettings | None = None
     """The stage in which the refiner of an offline variant learns; other variants have none."""
     segmenter_weights: WeightsFile | None = None
     """A published segmenter in the place of the segmenter stage."""
+
+    @property
+    def online(self) -> Recipe:
+        """The same without what is a refiner's alone."""
+        return replace(self, refine=None, offline_selection=None)
 
     def known(self) -> Recipe:
         """The same with the hash of its file of weights.
@@ -226,7 +234,7 @@ class RunSpec:
                 f"variant {spec.variant!r} has no refiner; its recipe {spec.recipe.name!r} must "
                 "have refine=None"
             )
-        return replace(spec, variant=name, recipe=replace(spec.recipe, refine=None))
+        return replace(spec, variant=name, recipe=spec.recipe.online)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -266,7 +274,8 @@ class RunSpec:
         recipe, encoder = self.recipe, self.encoder
         if self.files():
             encoder = replace(encoder, weights=None)
-        selection = recipe.selection or TrackSelection()
+        offline = recipe.offline_selection if recipe.refine is not None else None
+        selection = offline or recipe.selection or TrackSelection()
         sizes = self.dataset.num_classes, recipe.num_queries, recipe.decoder
         return ModelSpec(encoder, *sizes, selection)
 

@@ -23,7 +23,7 @@ from videomt_bench.sweep.experiment_file import read_settings
 from videomt_bench.sweep.named import LIKE, dataset_names, named_recipe
 from videomt_bench.sweep.outline import outline
 
-VARIANT_CHANGES = ("recipe", "datasets", "encoders", "only", "published")
+VARIANT_CHANGES = ("recipe", "datasets", "encoders", "only", "on", "published", "weights")
 DATASET_CHANGES = ("recipe", "cost", "title")
 
 
@@ -42,9 +42,10 @@ class Experiment:
     ``changes`` is what single variants, in the grid or not, have otherwise: ``recipe`` (changed
     settings), ``datasets`` (by name, changed settings of its recipe there), ``encoders`` (by the
     name of an encoder of the grid, its changed settings), ``only`` (the encoders of the grid that
-    it runs with) and ``published`` (its row in the published table). ``dataset_changes`` is what
-    single data sets have otherwise: ``recipe``, ``cost`` and ``title``; a variant's changes come
-    after them.
+    it runs with), ``on`` (the data sets that it runs on), ``published`` (its row in the published
+    table) and ``weights`` (the variant of published weights that its row shows too).
+    ``dataset_changes`` is what single data sets have otherwise: ``recipe``, ``cost`` and ``title``;
+    a variant's changes come after them.
 
     ``planned_variants`` and ``planned_encoders`` name those of the grid that may not exist yet: as
     long as they do not, they are left out and ``missing`` names them, as it does
@@ -88,7 +89,11 @@ class Experiment:
             _check_names(f"key in changes.{variant}", change, VARIANT_CHANGES)
             where = f"encoder in changes.{variant}"
             _check_names(where, (*change.get("encoders", ()), *change.get("only", ())), encoders)
-            _check_names(f"data set in changes.{variant}", change.get("datasets", ()), datasets)
+            where = f"data set in changes.{variant}"
+            _check_names(where, (*change.get("datasets", ()), *change.get("on", ())), datasets)
+            if "weights" in change:
+                where = f"variant in changes.{variant}.weights"
+                _check_names(where, [change["weights"]], variants)
         _check_names("encoder in sizes", self.sizes, encoders)
         _check_names("data set in dataset_changes", self.dataset_changes, datasets)
         for dataset, change in self.dataset_changes.items():
@@ -103,7 +108,9 @@ class Experiment:
         runs = []
         for d in self.datasets:
             cells = [
-                (v, e, self.encoder_of(v, e), self.recipe_of(v, d, r)) for v, e, r in self.cells()
+                (v, e, self.encoder_of(v, e), self.recipe_of(v, d, r))
+                for v, e, r in self.cells()
+                if d.name in self.changes.get(v, {}).get("on", (d.name,))
             ]
             cost = self.cost_of(d)
             for encoder in self.all_encoders():
@@ -126,7 +133,8 @@ class Experiment:
         return [e for e in self.encoders if e.name not in planned or encoder_problem(e) is None]
 
     def cells(self) -> list[tuple[str, EncoderSpec, str]]:
-        """Variant, encoder and name of the recipe ("" for the only one) of every row of the grid.
+        """Variant, encoder and name of the recipe ("" for the only one) of every row of the grid,
+        on whichever of its data sets.
 
         An encoder's rows are together, and in them a variant's.
         """
@@ -260,7 +268,7 @@ class Experiment:
         kept = tuple(d for d in self.datasets if not datasets or d.name in datasets)
         names = [*(d.name for d in kept), *self.planned_datasets]
         changes = {
-            variant: {**c, "datasets": _some(c["datasets"], names)} if "datasets" in c else c
+            variant: {k: _some(v, names) if k in ("datasets", "on") else v for k, v in c.items()}
             for variant, c in self.changes.items()
         }
         return replace(
@@ -274,13 +282,17 @@ class Experiment:
 
 def _without_refining(variant: str, recipe: Recipe) -> Recipe:
     """The recipe of an online variant, which has no refiner to train."""
-    if recipe.refine is None or variant not in variant_names() or load_variant(variant).online:
+    online = recipe.online
+    if online == recipe or variant not in variant_names() or load_variant(variant).online:
         return recipe
-    return replace(recipe, refine=None)
+    return online
 
 
-def _some(changes: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: change for name, change in changes.items() if name in names}
+def _some(changes: Any, names: Sequence[str]) -> Any:
+    """What of a table by data set, or of a list of data sets, is of those."""
+    if isinstance(changes, Mapping):
+        return {name: change for name, change in changes.items() if name in names}
+    return [name for name in changes if name in names]
 
 
 def encoder_problem(encoder: EncoderSpec) -> str | None:

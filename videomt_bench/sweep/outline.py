@@ -57,7 +57,7 @@ def outline(name: str, settings: Settings) -> dict[str, Any]:
     rows = [
         row
         for dataset, reason in places
-        for variant, encoder, recipe in _cells(settings)
+        for variant, encoder, recipe in _cells(settings, dataset)
         for row in [_row(settings, titles, variant, encoder, recipe, dataset, reason)]
     ]
     return {
@@ -72,11 +72,13 @@ def outline(name: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _cells(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Variant, encoder and recipe of every row, an encoder's rows together."""
+def _cells(settings: Settings, dataset: str) -> Iterator[tuple[str, str, str]]:
+    """Variant, encoder and recipe of every row of a data set, an encoder's rows together."""
     for encoder in [e["name"] for e in settings["encoders"]]:
         for variant in settings["variants"]:
-            if encoder in _changes(settings, variant).get("only", (encoder,)):
+            changes = _changes(settings, variant)
+            there = dataset in changes.get("on", (dataset,))
+            if there and encoder in changes.get("only", (encoder,)):
                 for recipe in settings.get("recipes") or ("",):
                     yield variant, encoder, recipe
 
@@ -107,8 +109,9 @@ def _row(
         }
     if len(settings["encoders"]) > 1 or settings.get("sizes"):
         row |= {"size": size.pop("label", encoder), **size}
-    if "published" in changes:
-        row["published"] = changes["published"]
+    row |= {key: changes[key] for key in ("published", "weights") if key in changes}
+    if "on" in changes:
+        row["dataset"] = dataset
     if "{dataset}" in row.get("setting", ""):
         own = (settings.get("dataset_changes") or {}).get(dataset, {})
         setting = row["setting"].replace("{dataset}", own.get("title", dataset))

@@ -1,4 +1,5 @@
-"""CAVIS as its authors publish it (Lee et al., ICCV 2025): its segmenter, and the online model."""
+"""CAVIS as its authors publish it (Lee et al., ICCV 2025): its segmenter, and the online and the
+offline model."""
 
 from __future__ import annotations
 
@@ -38,18 +39,14 @@ FAMILIES = (
         SEGMENTER + APPEARANCE + TRACKER.within("tracker.", "tracker."),
         marks=(*MARKS, LAPLACIAN, CONTEXT),
         without=(REFINER_MARK,),
-        variant="step0_cavis",
-        notes=(
-            "the public code used these weights with the inverse of each permutation, which the "
-            "variant does not: CavisTracker(inverse_matching=True)",
-        ),
+        variant="cavis_public_code",
     ),
     Family(
         "cavis_offline",
         "CAVIS, offline",
         SEGMENTER + APPEARANCE + TRACKER.within("tracker.", "tracker.") + REFINER,
         marks=(*MARKS, LAPLACIAN, CONTEXT, REFINER_MARK),
-        notes=("no variant here is CAVIS with a temporal refiner",),
+        variant="cavis_offline_public_code",
     ),
     Family(
         "cavis_segmenter",

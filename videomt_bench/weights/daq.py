@@ -58,6 +58,6 @@ FAMILIES = (
         "DVIS-DAQ, offline, its refiner with convolutions",
         ONLINE + REFINER,
         marks=(*MARKS, SLOT_MARK, REFINER_MARK, CONV_MARK),
-        notes=("dvis_daq_offline has a refiner without convolutions",),
+        variant="dvis_daq_offline_conv",
     ),
 )

@@ -76,6 +76,11 @@ class Checkpoint:
         return self.stage in ("online", "offline")
 
     @property
+    def is_offline(self) -> bool:
+        """Whether it has a refiner, which goes over the tracks of whole videos."""
+        return self.stage == "offline"
+
+    @property
     def path(self) -> str:
         """Where it lies in a folder of weights; by our name, if its publisher's is not known."""
         return self.file or f"{self.name}.pth"

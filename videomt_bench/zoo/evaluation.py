@@ -46,7 +46,7 @@ def published_run(
     """
     weights, info = weights_file(path), inspect_weights(path)
     variant = variant or variant_of(path, info)
-    load_variant(variant)
+    offline = bool(load_variant(variant).online)
     data = build(DatasetSpec, named_dataset(dataset), dataset)
     sizes = info.spec()
     if sizes.num_classes != data.num_classes:
@@ -61,13 +61,15 @@ def published_run(
             "weights are tested; name a recipe with --recipe"
         )
     own = _recipe(recipe, data.layout, found)
+    # in the place of the online one, where settings can change it
+    selection = (own.offline_selection if offline else None) or own.selection
     # tags name the pre-training, which a file does not show; tables know encoders with theirs
     encoder = sizes.encoder if found is None else replace(sizes.encoder, name=found.encoder)
     spec = RunSpec(
         variant,
         encoder,
         data if root is None else data.below(str(root)),
-        replace(own, num_queries=sizes.num_queries, refine=None),
+        replace(own.online, num_queries=sizes.num_queries, selection=selection),
         seed=0,
         device="cuda" if torch.cuda.is_available() else "cpu",
         weights=weights,

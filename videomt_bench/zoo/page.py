@@ -44,7 +44,7 @@ them here. **No checkpoint has been measured with this project yet**: none of th
   `--set dataset.test_split=…` scores it here. The published numbers of YouTube-VIS 2022 are those
   of its long videos (`--set dataset.test_split=gt_long`).
 - **Records.** The run gets a record of its own, with the file's name and SHA-256, and its content
-  in the run id. `report vis` (`vps`, `vss`, `scale`) shows it as a row of its own, marked as
+  in the run id. `report vis` (`vps`, `vss`, `scale`, `offline`) shows it as a row of its own, marked as
   published weights, beside the published numbers of the *row*.
 - **Segmenters** are trained on: `train --segmenter-weights` puts one in the place of the segmenter
   stage. A class head of another size is refused unless `--allow class_head` says that it starts
@@ -114,7 +114,9 @@ def protocol(checkpoint: Checkpoint) -> str:
         classes, overlap = settings.class_threshold, settings.overlap_threshold
         words.append(f"class {classes}, overlap {overlap}, mask {settings.mask_threshold}")
     if checkpoint.variant.startswith(TRACKS):
-        selection = build(TrackSelection, recipe.get("selection", {}), checkpoint.name)
+        online = recipe.get("selection", {})
+        rules = recipe.get("offline_selection", online) if checkpoint.is_offline else online
+        selection = build(TrackSelection, rules, checkpoint.name)
         words.append(f"tracks above {selection.score}")
     words += [f"window {settings.window}", settings.precision]
     return ", ".join(words)
