@@ -30,7 +30,7 @@ from videomt_bench.models import (
     load_variant,
 )
 from videomt_bench.models.encoders import build_encoder
-from videomt_bench.models.pyramids import build_pyramid
+from videomt_bench.models.pyramids import PaddedBlock, build_pyramid
 
 PRETRAINING = {
     "DINOv2, registers": [
@@ -129,7 +129,8 @@ def pyramid_row(name: str, pretraining: str) -> list[str]:
         encoder = build_pyramid(sizes.encoder)
     cost = count_cost(lambda: _frame_by_frame(sizes), *SIZE)
     config = timm.get_pretrained_cfg(name)
-    windows = {block.window_size[0] for block in encoder.blocks if hasattr(block, "window_size")}
+    blocks = [block for block in encoder.blocks if isinstance(block, PaddedBlock)]
+    windows = {block.window_size[0] for block in blocks}
     return [
         f"[`{name}`](https://huggingface.co/{config.hf_hub_id})",
         pretraining,

@@ -133,8 +133,9 @@ def gmacs_per_frame(encoder: EncoderSpec, pixels: float) -> float:
     """Multiply-accumulates (1e9) of a plain ViT and EoMT's mask features on ``pixels`` pixels, or
     of a pyramid and the decoders of Mask2Former.
 
-    A pyramid is counted. A ViT has 12 d² L P for the linear layers, 2 d L P² for attention, 20 d² P for the up-sampling to stride
-    4, at width d, depth L and P patches; queries and heads are left out.
+    A pyramid is counted. A ViT has 12 d² L P for the linear layers, 2 d L P² for attention,
+    20 d² P for the up-sampling to stride 4, at width d, depth L and P patches; queries and heads
+    are left out.
     """
     if is_pyramid(encoder.name):
         return pixels * pyramid_work(encoder.name).macs / 1e9
