@@ -215,7 +215,10 @@ def test_the_protocol_of_a_file_is_that_of_the_nearest_checkpoint() -> None:
 
 
 CLASSES = {"ovis": 25, "vipseg": 124, "vspw": 124}
-PYRAMIDS = {"resnet50": "r50", "swin_large_patch4_window12_384": "swin_l"}
+PYRAMIDS = {
+    "resnet50.tv_in1k": "r50",
+    "swin_large_patch4_window12_384.ms_in22k": "swin_l",
+}
 SIZES = {"vit_small": (384, 12, 3), "vit_base": (768, 12, 3), "vit_large": (1024, 24, 4)}
 
 

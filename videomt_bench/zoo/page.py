@@ -64,8 +64,8 @@ ENCODERS = {
     "vit_small_patch16_dinov3_qkvb.lvd1689m": "ViT-S, DINOv3",
     "vit_base_patch16_dinov3_qkvb.lvd1689m": "ViT-B, DINOv3",
     "vit_large_patch16_dinov3_qkvb.lvd1689m": "ViT-L, DINOv3",
-    "resnet50": "ResNet-50",
-    "swin_large_patch4_window12_384": "Swin-L",
+    "resnet50.tv_in1k": "ResNet-50",
+    "swin_large_patch4_window12_384.ms_in22k": "Swin-L",
 }
 PARTS = (
     ("Models", lambda c: c.is_built and c.is_video_model),
