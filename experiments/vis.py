@@ -33,4 +33,4 @@ dataset_changes = dict(
 _plain = dict(
     encoders={_dinov2: dict(name="vit_large_patch14_dinov2", image_size=592)}, only=[_dinov2]
 )
-changes = dict(step0_cavis=_plain, dvis_plus=_plain, dvis_daq=_plain)
+changes = dict(step0_cavis=_plain, cavis_offline=_plain, dvis_plus=_plain, dvis_daq=_plain)

@@ -28,6 +28,7 @@ changes = dict(
     step6_videomt=dict(only=[_dinov2]),
     step6_videomt_normalized=dict(only=[_dinov3], published="step6_videomt"),
     step0_cavis=_plain,
+    cavis_offline=_plain,
     dvis_plus=_plain,
     dvis_daq=_plain,
 )

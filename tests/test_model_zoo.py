@@ -111,6 +111,9 @@ def test_protocols_spelled_out_again() -> None:
         "videomt_large_vipseg": "short side 720, class 0.8, overlap 0.8, mask 0.5, window 1, fp16",
         "videomt_large_vspw": "short side 720, window 1, fp16",
         "cavis_large_ovis": "short side 448, top 20, window 3, fp16",
+        "cavis_large_offline_vipseg": (
+            "short side 720, class 0.8, overlap 0.8, mask 0.5, window 3, fp16"
+        ),
         "dvis_plus_large_ytvis_2022": "short side 480, top 10, window 3, fp16",
         "dvis_plus_large_ovis": "short side 480, top 20, window 3, fp16",
         "dvis_daq_large_ytvis_2019": "short side 480, top 20, tracks above 0.01, window 5, fp16",
@@ -235,17 +238,15 @@ def shapes_of(c: Checkpoint) -> Shapes:
     of: dict[tuple[str, str], Callable[..., Shapes]] = {
         ("MinVIS", "online"): published.mask2former,
         ("CAVIS", "online"): published.cavis,
-        ("CAVIS", "offline"): published.cavis,
+        ("CAVIS", "offline"): published.cavis_offline,
         ("DVIS++", "online"): published.dvis_plus,
         ("DVIS++", "offline"): published.dvis_plus_offline,
         ("DVIS-DAQ", "online"): published.daq,
-        ("DVIS-DAQ", "offline"): published.daq_offline,
+        ("DVIS-DAQ", "offline"): published.daq_offline_conv,
     }
     shapes = of[c.system, c.stage](classes=classes, queries=int(c.queries))
-    if c.system == "CAVIS" and c.stage == "offline":
-        shapes |= published.refiner(256, classes, convolutions=True)
-    if c.variant == "dvis_daq_offline_conv":
-        shapes = published.daq_offline(classes=classes, convolutions=True)
+    if c.variant == "dvis_daq_offline":
+        shapes = published.daq_offline(classes=classes, queries=int(c.queries))
     return published.on(PYRAMIDS[c.encoder], shapes) if c.encoder in PYRAMIDS else shapes
 
 

@@ -3,4 +3,8 @@
 Its published weights, and numbers, are those of its public code.
 """
 
-changes = dict(step0_cavis=dict(recipe=dict(like="cavis"), weights="cavis_public_code"))
+_cavis = dict(like="cavis")
+changes = dict(
+    step0_cavis=dict(recipe=_cavis, weights="cavis_public_code"),
+    cavis_offline=dict(recipe=_cavis, weights="cavis_offline_public_code"),
+)

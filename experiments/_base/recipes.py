@@ -70,7 +70,7 @@ _not_cropped = dict(
     crop_short_sides=[400, 500, 600],
     crop_range=[384, 600],
 )
-_cavis_refiner = dict(frames=15, reverse=0.5, train={**_refiner["train"], "iterations": 160000})
+_cavis_refiner = dict(frames=15, reverse=0.5, train=dict(iterations=160000, optim=_steps, **_train))
 _cavis_refined_720p = dict(augmentation=_cropped, drop_empty=False)
 _refined_vis = dict(augmentation=_crop, train=dict(losses=dict(refined_weight=2.0)))
 _few = dict(iterations=20000)

@@ -14,7 +14,7 @@ import torch
 from videomt_bench.cost.components import count_parameters
 from videomt_bench.cost.count import MacCount, count_macs
 from videomt_bench.cost.operators import ESTIMATED
-from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
+from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, load_variant
 
 MIXED_SIZES = 0.988
 STEPS = {
@@ -97,6 +97,20 @@ def test_components_of_cavis() -> None:
     }
     facts = {"backbone": 327.50, "pixel decoder": 6.10, "decoder": 14.78, "tracker": 9.81}
     assert {k: v / 1e6 for k, v in millions.items()} == pytest.approx(facts, rel=0.001)
+
+
+def test_the_public_code_of_cavis_costs_the_same() -> None:
+    """The inverse of a permutation is no multiply-accumulate."""
+    sizes = DecoderSizes(layers=1, pixel_layers=1, tracker_layers=2)
+    spec = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), 40, 60, sizes)
+    found = []
+    for name in ("step0_cavis", "cavis_public_code"):
+        with torch.device("meta"):
+            model = load_variant(name).build(spec).eval()
+        count = count_macs(model, 96, 128)
+        found.append((count_parameters(model), count.by_component, count.notes))
+    assert found[0] == found[1]
+    assert found[0][1]["context features"]
 
 
 def test_what_each_step_takes_away() -> None:

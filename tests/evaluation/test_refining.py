@@ -19,7 +19,7 @@ from videomt_bench.models.postprocess import class_map, confident_queries, top_k
 
 SPEC = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 48, 8), num_classes=4, num_queries=6)
 BASE = InferenceSettings(short_side=None, divisor=8, top_k=8, window=3)
-OFFLINE = ["dvis_offline", "dvis_plus_offline"]
+OFFLINE = ["dvis_offline", "dvis_plus_offline", "cavis_offline"]
 
 
 @pytest.fixture(scope="module")

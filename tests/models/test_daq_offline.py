@@ -74,8 +74,9 @@ def test_parts_of_a_video_are_one_video(most: int, monkeypatch: pytest.MonkeyPat
     assert torch.equal(rows[0, :, len(numbers) :], others)
 
 
-def test_the_contract_holds_offline() -> None:
-    assert [c for c in check_variant(load_variant("dvis_daq_offline")) if not c.passed] == []
+@pytest.mark.parametrize("name", ["dvis_daq_offline", "dvis_daq_offline_conv"])
+def test_the_contract_holds_offline(name: str) -> None:
+    assert [c for c in check_variant(load_variant(name)) if not c.passed] == []
 
 
 @torch.no_grad()

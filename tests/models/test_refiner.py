@@ -17,7 +17,9 @@ from videomt_bench.models import (
     QueryIndex,
     SlotSizes,
     TemporalRefiner,
+    Variant,
     load_variant,
+    load_variants,
 )
 from videomt_bench.models.conformance import SPEC, check_variant
 from videomt_bench.models.contracts import ClipOutput
@@ -25,6 +27,7 @@ from videomt_bench.models.refiner import COUNTED_FRAMES
 
 B, T, Q, N, D, CLASSES = 2, 4, 3, 5, 16, 3
 SMALL = DecoderSizes(dim=D, heads=4, ffn=24, tracker_layers=3)
+OFFLINE = ["dvis_offline", "dvis_plus_offline", "cavis_offline"]
 
 
 def refiner(short_term: bool = True, widening: int = 1) -> TemporalRefiner:
@@ -198,7 +201,7 @@ def clip(length: int = 4) -> Tensor:
     return torch.randn(2, length, 3, 48, 64, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("name", ["dvis_offline", "dvis_plus_offline"])
+@pytest.mark.parametrize("name", OFFLINE)
 @torch.no_grad()
 def test_a_clip_is_tracked_then_refined(name: str) -> None:
     torch.manual_seed(0)
@@ -245,7 +248,49 @@ def test_what_the_refiner_of_dvis_reads() -> None:
         torch.testing.assert_close(memory[:, t], alone.embeddings, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dvis_offline", "dvis_plus_offline"])
+@torch.no_grad()
+def test_what_the_refiner_of_cavis_reads() -> None:
+    """Normalised tracks, and queries of the segmenter before its norm, without identities (2.4)."""
+    model = load_variant("cavis_offline").build(SPEC).eval()
+    for parameter in model.tracker.heads.norm.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    output, _ = model(clip())
+    tracks, memory = model.tracker.to_refine(output)
+    norm = model.tracker.heads.norm
+    expected = layer_norm(output.queries, norm.normalized_shape, norm.weight, norm.bias)
+    torch.testing.assert_close(tracks, expected, atol=1e-5, rtol=1e-5)
+    for t in range(4):
+        features = model.encode(clip()[:, t])
+        alone = model.segmenter.decode(features, model.memory.queries(model.init_state(2).memory))
+        torch.testing.assert_close(memory[:, t], alone.queries, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("step0_cavis", [2, 0, 1, 3, 4, 5]),
+        ("cavis_offline", [2, 0, 1, 3, 4, 5]),
+        ("cavis_public_code", [1, 2, 0, 3, 4, 5]),
+        ("cavis_offline_public_code", [1, 2, 0, 3, 4, 5]),
+    ],
+)
+@torch.no_grad()
+def test_the_public_code_of_cavis_has_the_inverse_of_each_permutation(
+    name: str, expected: list[int]
+) -> None:
+    """Queries 1, 2, 0 of a frame come as 0, 1, 2 in the next: 0 continues as 2, 1 as 0, 2 as 1."""
+    torch.manual_seed(0)
+    model = load_variant(name).build(SPEC).eval()
+    features = model.encode(clip()[:, 0])
+    output, _ = model.segment(features, model.init_state(2).memory)
+    _, state = model.tracker.track(output, features, model.tracker.init_state(2))
+    turned = output.reorder(torch.tensor([1, 2, 0, 3, 4, 5]).expand(2, -1))
+    found, _ = model.tracker.track(turned, features, state)
+    assert found.order is not None
+    assert found.order.tolist() == [expected] * 2
+
+
+@pytest.mark.parametrize("name", OFFLINE)
 def test_the_contract(name: str) -> None:
     failed = [check for check in check_variant(load_variant(name)) if not check.passed]
     assert not failed
@@ -263,10 +308,13 @@ def test_what_cannot_be_offline_is_refused() -> None:
         QueryIndex().to_refine(ClipOutput(nothing, nothing, nothing, nothing))
 
 
-def test_the_online_model_is_the_same() -> None:
-    """Under the same names, so that the refiner is added to a trained one."""
-    online, offline = (load_variant(n).build(SPEC) for n in ("dvis_plus", "dvis_plus_offline"))
+@pytest.mark.parametrize("variant", [v for v in load_variants() if v.online], ids=lambda v: v.name)
+def test_the_online_model_is_the_same(variant: Variant) -> None:
+    """Under the same names and with the same training, so that the refiner is added to it."""
+    online, offline = (v.build(SPEC) for v in (load_variant(variant.online), variant))
     own = {k for k in offline.state_dict() if not k.startswith("refiner.")}
     assert own == set(online.state_dict())
-    variant = replace(load_variant("dvis_plus_offline"), refiner=None, online="")
-    assert variant.slots() == load_variant("dvis_plus").slots()
+    alone, trained = replace(variant, refiner=None, online=""), load_variant(variant.online)
+    assert alone.slots() == trained.slots()
+    for name in ("matching", "frozen", "joint_stage"):
+        assert getattr(alone, name) == getattr(trained, name)

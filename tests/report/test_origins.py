@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from videomt_bench.report.origins import distinctions
 from videomt_bench.report.records import group_runs
+from videomt_bench.report.table import build_tables
 from videomt_bench.runs.record import Record
+from videomt_bench.sweep.outline import load_outline
 
 TRAINED: dict[str, Any] = {
     "variant": "step6_videomt",
@@ -91,3 +96,34 @@ def test_neither_the_place_of_a_file_nor_a_recipe_of_training_makes_a_row() -> N
     assert len(words(own, record("b", weights=moved))) == 1
     other = record("c", weights=file("x.pth", "1"), recipe__video={"frames": 7})
     assert len(words(own, other)) == 1
+
+
+PLAIN = "vit_large_patch14_dinov2"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "dataset", "variant", "row", "label", "metric", "expected"),
+    [
+        ("vis", "ovis", "cavis_public_code", "step0_cavis",
+         "0 CAVIS, DINOv2 (cavis_public_code, published weights x.pth)", "AP", "53.2"),
+        ("vps", "vipseg", "cavis_public_code", "step0_cavis",
+         "0 CAVIS, DINOv2 (cavis_public_code, published weights x.pth)", "VPQ", "56.9"),
+        ("offline", "ovis", "dvis_daq_offline_conv", "dvis_daq_offline_conv",
+         "DVIS-DAQ (offline, convolutions) (published weights x.pth)", "AP", "57.1"),
+    ],
+)  # fmt: skip
+def test_published_weights_stand_beside_the_published_numbers(
+    experiment: str, dataset: str, variant: str, row: str, label: str, metric: str,
+    expected: str, save: Any, results: Path,
+) -> None:  # fmt: skip
+    """Of CAVIS in the row of step 0, as its authors' code is another variant; in no other row, and
+    a run that was trained here is not of that row."""
+    own: dict[str, Any] = dict(encoder={"name": PLAIN}, dataset={"name": dataset})
+    save(variant, 0, run_id="tested", spec=dict(own, weights=file("x.pth", "1")))
+    if row != variant:
+        save(variant, 0, run_id="trained", spec=own)
+    tables = build_tables(results, load_outline(experiment))
+    (found,) = [r for table in tables for r in table.rows if r.records]
+    assert (found.variant, found.label) == (row, label)
+    assert [r.run_id for r in found.records] == ["tested"]
+    assert found.published[metric].text == expected

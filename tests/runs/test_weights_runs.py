@@ -202,11 +202,13 @@ def test_a_file_is_tested_as_by_its_authors(
         ("step6_videomt", "vit_large_patch14_reg4_dinov2", "ytvis_2021", 448, 10),
         ("step6_videomt", "vit_large_patch16_dinov3_qkvb", "ytvis_2019", 480, 10),
         ("step6_videomt", "vit_large_patch16_dinov3_qkvb", "ovis", 544, 20),
-        ("step0_cavis", "vit_large_patch14_dinov2", "ovis", 448, 20),
+        ("cavis_public_code", "vit_large_patch14_dinov2", "ovis", 448, 20),
+        ("cavis_offline_public_code", "vit_large_patch14_dinov2", "ovis", 448, 20),
         ("dvis_plus", "vit_large_patch14_dinov2", "ovis", 480, 20),
         ("dvis_daq", "vit_large_patch14_dinov2", "ytvis_2019", 480, 20),
         ("dvis_daq", "vit_large_patch14_dinov2", "ovis", 480, 20),
-        ("dvis_daq_offline", "vit_large_patch14_dinov2", "ovis", 480, 20),
+        ("dvis_daq_offline_conv", "vit_large_patch14_dinov2", "ovis", 480, 20),
+        ("dvis_daq_offline_conv", "vit_large_patch14_dinov2", "ytvis_2021", 480, 20),
     ],
 )
 def test_each_system_has_its_own_protocol(
@@ -218,12 +220,16 @@ def test_each_system_has_its_own_protocol(
     own = evaluation.inspect_weights(file)
     told = replace(own, variant=variant, encoder=encoder)
     monkeypatch.setattr(evaluation, "inspect_weights", lambda path: told)
-    monkeypatch.setattr(evaluation, "load_variant", lambda name: None)
-    recipe = published_run(file, dataset).recipe
+    spec = published_run(file, dataset)
+    recipe = spec.recipe
     assert (recipe.test.short_side, recipe.test.top_k) == (side, kept)
     assert (recipe.selection is not None) == (variant.startswith("dvis_daq") and dataset == "ovis")
-    if variant == "dvis_daq_offline":
-        assert recipe.selection == TrackSelection(score=0.05, confirmed=0.01)
+    if recipe.selection is not None:
+        score = 0.05 if "offline" in variant else 0.1
+        assert recipe.selection == TrackSelection(score=score, confirmed=0.01)
+        assert spec.model().selection == recipe.selection
+        other = published_run(file, dataset, settings={"recipe.selection.score": 0.2})
+        assert other.model().selection.score == 0.2
 
 
 def test_another_recipe_takes_the_place_of_the_own_protocol(folder: Path) -> None:
@@ -404,7 +410,8 @@ def test_a_segmenter_that_is_not_there_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("variant", "family", "recipe"),
     [
-        ("step0_cavis", "cavis", "cavis"),
+        ("cavis_public_code", "cavis", "cavis"),
+        ("cavis_offline_public_code", "cavis_offline", "cavis"),
         ("dvis_plus", "dvis_plus", "dvis_plus"),
         ("dvis_plus_offline", "dvis_plus_offline", "dvis_plus"),
         ("dvis_daq", "dvis_daq", "dvis_daq_480"),

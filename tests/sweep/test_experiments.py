@@ -188,6 +188,74 @@ def test_only_keeps_a_variant_to_some_encoders(tmp_path: Path) -> None:
     assert len({r.encoder.name for r in runs if r.variant == "step5_propagation"}) == 2
 
 
+def test_on_keeps_a_variant_to_some_data_sets(tmp_path: Path) -> None:
+    dataset = micro_settings(tmp_path)["datasets"][0]
+    datasets = [dataset, dict(dataset, name="second"), dict(dataset, name="third")]
+    changes = {"step6_videomt": {"on": ["second", "third"]}}
+    loaded = demo(tmp_path, datasets=datasets, changes=changes)
+
+    def places(experiment: Experiment, variant: str) -> set[str]:
+        return {r.dataset.name for r in experiment.runs() if r.variant == variant}
+
+    assert places(loaded, "step6_videomt") == {"second", "third"}
+    assert places(loaded, "step5_propagation") == {"micro", "second", "third"}
+    assert places(loaded.select(datasets=("third",)), "step6_videomt") == {"third"}
+    assert places(loaded.select(datasets=("micro",)), "step6_videomt") == set()
+    rows = loaded.rows()["rows"]
+    found = [row.get("dataset") for row in rows if row["variant"] == "step6_videomt"]
+    assert found == ["second", "third"]
+    assert {row.get("dataset") for row in rows if row["variant"] == "step5_propagation"} == {None}
+
+
+def test_the_refiner_of_daq_has_convolutions_where_its_authors_have_them() -> None:
+    """Not on YouTube-VIS 2019; both stand beside the same published numbers."""
+    loaded = load_experiment("offline")
+    runs = [r for r in loaded.runs() if r.variant.startswith("dvis_daq_offline")]
+    assert [(r.dataset.name, r.variant) for r in runs] == [
+        ("ytvis_2019", "dvis_daq_offline"),
+        ("ytvis_2021", "dvis_daq_offline_conv"),
+        ("ovis", "dvis_daq_offline_conv"),
+    ]
+    for run in runs:
+        refiner = load_variant(run.variant).slots()["refiner"]
+        assert ("short_term=False" in refiner) == (run.dataset.name == "ytvis_2019")
+    rows = [r for r in loaded.rows()["rows"] if r["variant"].startswith("dvis_daq_offline")]
+    assert {r.get("published", r["variant"]) for r in rows} == {"dvis_daq_offline"}
+
+
+@pytest.mark.parametrize("name", ["vis", "vps"])
+def test_cavis_offline_adds_its_refiner_to_the_run_of_the_main_table(name: str) -> None:
+    """It is in no grid, as no numbers are published, and has its settings all the same."""
+    trained = {r.trained.run_id for r in load_experiment(name).runs() if r.variant == "step0_cavis"}
+    runs = load_experiment(name, {"variants": ["cavis_offline"]}).runs()
+    assert {r.online.run_id for r in runs} == trained
+    assert {"refine" in r.stage_names for r in runs} == {True}
+    row = load_experiment(name, {"variants": ["cavis_offline"]}).rows()["rows"][0]
+    assert row["weights"] == "cavis_offline_public_code"
+
+
+def test_a_threshold_of_the_refiner_is_not_of_its_online_run() -> None:
+    """On OVIS 0.05 and 0.1; the online run is that of the experiment, whatever the former is."""
+    setting = {"dataset_changes.ovis.recipe.offline_selection.score": 0.3}
+    own, other = (load_experiment("offline", s) for s in ({}, setting))
+    chosen = {
+        (r.variant, r.dataset.name): r for r in own.runs() if r.variant.startswith("dvis_daq")
+    }
+    offline, online = (chosen[v, "ovis"] for v in ("dvis_daq_offline_conv", "dvis_daq"))
+    assert (offline.model().selection.score, online.model().selection.score) == (0.05, 0.1)
+    assert offline.online.run_id == online.run_id
+    assert offline.owner("video") == online.run_id
+    assert offline.owner("refine") == offline.run_id
+    assert offline.online.model().selection.score == 0.1
+    (changed,) = (
+        r for r in other.runs() if (r.variant, r.dataset.name) == ("dvis_daq_offline_conv", "ovis")
+    )
+    assert changed.model().selection.score == 0.3
+    assert changed.run_id != offline.run_id
+    assert changed.online.run_id == online.run_id
+    assert chosen["dvis_daq_offline", "ytvis_2019"].model().selection.score == 0.01
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -195,6 +263,14 @@ def test_only_keeps_a_variant_to_some_encoders(tmp_path: Path) -> None:
         (
             {"changes": {"step6_videomt": {"only": ["vit_x"]}}},
             "unknown encoder in changes.step6_videomt 'vit_x'",
+        ),
+        (
+            {"changes": {"step6_videomt": {"on": ["mikro"]}}},
+            "unknown data set in changes.step6_videomt 'mikro'",
+        ),
+        (
+            {"changes": {"step6_videomt": {"weights": "step0_cavi"}}},
+            "unknown variant in changes.step6_videomt.weights 'step0_cavi'",
         ),
         ({"dataset_changes": {"macro": {}}}, "unknown data set in dataset_changes 'macro'"),
         (

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from recipe_tables import DATASETS, FAMILIES, PAGE, dataset, filled, recipe
@@ -149,6 +150,8 @@ def test_the_tracks_of_daq() -> None:
             assert not learned.shared_gone
             expected = TrackSelection(0.01, 0.1, 0.01) if ovis else TrackSelection(0.01, 0.01, None)
             assert rules == expected
+            refined = TrackSelection(0.01, 0.05, 0.01) if ovis else None
+            assert own.offline_selection == refined
     refined = [recipe("dvis_daq", d).refine for d in DATASETS[:4]]
     assert [(r.frames, r.train.iterations) for r in refined if r] == [(15, 160000)] * 3 + [
         (15, 80000)
@@ -159,6 +162,42 @@ def test_the_tracks_of_daq() -> None:
     assert quirks.early_cut
     assert quirks.shared_gone
     assert recipe("dvis_plus", "ovis").video.train.tracks is None
+
+
+def test_the_refiner_of_cavis() -> None:
+    """15 frames, 160,000 iterations and on VIPSeg 40,000, where frames are cropped to 608 × 608
+    (CAVIS's public settings)."""
+    for data in DATASETS:
+        own = recipe("cavis", data).refine
+        assert own is not None
+        assert (own.frames, own.span, own.reverse, own.train.batch) == (15, None, 0.5, 8)
+        assert own.train.optim.milestones == (0.7,)
+        assert own.train.losses.refined_weight == 0.0
+        dense = data in DATASETS[4:]
+        iterations = {"vipseg": 40000, "vspw": 20000}.get(data, 160000)
+        assert own.train.iterations == iterations
+        assert own.drop_empty is not dense
+        if not dense:
+            assert own.augmentation == recipe("cavis", data).video.augmentation
+            continue
+        frames, masks = torch.zeros(2, 3, 720, 1280), torch.zeros(1, 2, 720, 1280)
+        for seed in range(4):
+            cropped, _ = own.augmentation(frames, masks, np.random.default_rng(seed))
+            width = cropped.shape[-1]
+            assert width == 608
+            assert cropped.shape[-2] in {min(608, s) for s in range(480, 801, 32)}
+    quirks = recipe("cavis_public_code", "vipseg").refine
+    assert quirks is not None
+    assert (quirks.include_last, quirks.ordered, quirks.present_everywhere) == (False, False, True)
+
+
+@pytest.mark.parametrize("name", ["dvis", "dvis_plus", "dvis_daq", "dvis_daq_480"])
+def test_no_other_refiner_has_settings_of_that_of_cavis(name: str) -> None:
+    for data in DATASETS[4:]:
+        own = recipe(name, data)
+        assert own.refine is not None
+        assert own.refine.augmentation == own.video.augmentation
+        assert (own.refine.include_last, own.refine.ordered) == (True, True)
 
 
 def test_contrastive_losses() -> None:
@@ -337,7 +376,7 @@ def test_an_experiment_names_a_recipe_and_changes_it() -> None:
 def test_one_run_by_its_parts() -> None:
     loaded = load_experiment("vis", {"data_root": "/data"}).select(datasets=("ovis",))
     found = loaded.one("step0_cavis", "vit_base_patch14_dinov2", "cavis_public_code")
-    assert found.recipe == recipe("cavis_public_code", "ovis")
+    assert found.recipe == replace(recipe("cavis_public_code", "ovis"), refine=None)
     assert (found.encoder.name, found.encoder.image_size) == ("vit_base_patch14_dinov2", 640)
     assert found.dataset.root == "/data/ovis"
     assert loaded.one("step0_cavis", LARGE).encoder.name == "vit_large_patch14_dinov2"

@@ -142,7 +142,9 @@ def test_the_online_model_guides(tiny, guided: bool, monkeypatch: pytest.MonkeyP
     assert seen == [[4, 1] if guided else [0, 3]]
 
 
-@pytest.mark.parametrize("name", ["dvis_offline", "dvis_plus_offline"])
+@pytest.mark.parametrize(
+    "name", ["dvis_offline", "dvis_plus_offline", "cavis_offline", "dvis_daq_offline_conv"]
+)
 def test_the_refiner_alone_learns(tiny, tmp_path, name: str) -> None:
     model = OfflineVideo(tiny.model(name))
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -367,6 +367,10 @@ def cavis(classes: int = 40, **sizes: int) -> Shapes:
     return cavis_segmenter(classes=classes, **sizes) | under("tracker.", tracker)
 
 
+def cavis_offline(classes: int = 40, **sizes: int) -> Shapes:
+    return cavis(classes=classes, **sizes) | refiner(256, classes, convolutions=True)
+
+
 def dvis_plus(classes: int = 40, **sizes: int) -> Shapes:
     tracker = transformer(6, 512) | heads(512, classes, read=1024)
     for i in range(3):
@@ -418,5 +422,11 @@ def daq(classes: int = 40, **sizes: int) -> Shapes:
     return shapes
 
 
-def daq_offline(classes: int = 40, convolutions: bool = False, **sizes: int) -> Shapes:
-    return daq(classes=classes, **sizes) | refiner(256, classes, convolutions)
+def daq_offline(classes: int = 40, **sizes: int) -> Shapes:
+    """For YouTube-VIS 2019."""
+    return daq(classes=classes, **sizes) | refiner(256, classes, convolutions=False)
+
+
+def daq_offline_conv(classes: int = 40, **sizes: int) -> Shapes:
+    """For YouTube-VIS 2021 and, with ViT-L, for OVIS."""
+    return daq(classes=classes, **sizes) | refiner(256, classes, convolutions=True)

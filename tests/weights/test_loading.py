@@ -82,10 +82,12 @@ def test_a_bias_of_keys_is_not_lost_in_silence(tmp_path: Path) -> None:
     ("variant", "shapes"),
     [
         ("minvis", published.mask2former),
-        ("step0_cavis", published.cavis),
+        ("cavis_public_code", published.cavis),
+        ("cavis_offline_public_code", published.cavis_offline),
         ("dvis", published.dvis),
         ("dvis_plus", published.dvis_plus),
         ("dvis_daq", published.daq),
+        ("dvis_daq_offline_conv", published.daq_offline_conv),
     ],
 )
 def test_decoupled_systems_at_a_small_encoder(variant: str, shapes: object, tmp_path: Path) -> None:

@@ -27,12 +27,14 @@ SYSTEMS: dict[str, tuple[Callable[..., Shapes], str]] = {
     "minvis": (published.mask2former, "minvis"),
     "dvis_plus_segmenter": (published.ctvis, "dvis_plus"),
     "cavis_segmenter": (published.cavis_segmenter, "step0_cavis"),
-    "cavis": (published.cavis, "step0_cavis"),
+    "cavis": (published.cavis, "cavis_public_code"),
+    "cavis_offline": (published.cavis_offline, "cavis_offline_public_code"),
     "dvis": (published.dvis, "dvis"),
     "dvis_plus": (published.dvis_plus, "dvis_plus"),
     "dvis_plus_offline": (published.dvis_plus_offline, "dvis_plus_offline"),
     "dvis_daq": (published.daq, "dvis_daq"),
     "dvis_daq_offline": (published.daq_offline, "dvis_daq_offline"),
+    "dvis_daq_offline_conv": (published.daq_offline_conv, "dvis_daq_offline_conv"),
 }
 CASES = [(family, backbone) for family in SYSTEMS for backbone in ("r50", "swin_l")]
 CASES += [("minvis", "r101"), ("minvis", "swin_t")]
@@ -144,3 +146,27 @@ def test_a_file_for_another_encoder_is_refused_by_name() -> None:
         report = fitted(model, weights)[1]
         assert any(name.startswith("segmenter.") for name in report.missing)
         assert any(name.startswith("segmenter.") for name in report.unexpected)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("swin_t", "layers.0.blocks.0.norm1.weight"),
+        ("swin_t", "layers.0.blocks.0.attn.relative_position_bias_table"),
+        ("swin_t", "layers.3.blocks.1.attn.relative_position_bias_table"),
+        ("r50", "stem.conv1.weight"),
+        ("r50", "res2.0.conv1.norm.running_var"),
+    ],
+)
+def test_odd_shapes_are_never_a_traceback(backbone: str, name: str, shape: tuple[int, ...]) -> None:
+    """A sentence, or the name of the tensor in the report."""
+    shapes = shapes_of("minvis", backbone)
+    with torch.device("meta"):
+        model = build_model(identify(meta(shapes), "a file").info)
+    try:
+        weights = identify(meta(shapes | {f"backbone.{name}": shape}), "a file")
+    except BenchError as error:
+        assert "\n" not in str(error)
+        return
+    assert len(fitted(model, weights)[1].other_shape) == 1

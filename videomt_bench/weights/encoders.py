@@ -117,11 +117,10 @@ def find_pyramid(state: Mapping[str, Tensor]) -> FoundEncoder:
     Raises:
         BenchError: none of those known here.
     """
-    table = state.get("layers.0.blocks.0.attn.relative_position_bias_table")
-    if table is not None and table.dim() == 2:
-        blocks = _stages(state, SWIN_BLOCK)
+    if blocks := _stages(state, SWIN_BLOCK):
         width = len(state.get("layers.0.blocks.0.norm1.weight", ()))
-        window = (math.isqrt(len(table)) + 1) // 2
+        table = state.get("layers.0.blocks.0.attn.relative_position_bias_table")
+        window = 0 if table is None or table.dim() != 2 else (math.isqrt(len(table)) + 1) // 2
         name = SWINS.get((width, blocks, window))
         what = f"Swin transformer of width {width}, windows of {window} and {blocks} blocks"
         valid = list(SWINS.values())

@@ -45,8 +45,8 @@ them here. **No checkpoint has been measured with this project yet**: none of th
   `--set dataset.test_split=…` scores it here. The published numbers of YouTube-VIS 2022 are those
   of its long videos (`--set dataset.test_split=gt_long`).
 - **Records.** The run gets a record of its own, with the file's name and SHA-256, and its content
-  in the run id. `report vis` (`vps`, `vss`, `scale`, `offline`) shows it as a row of its own, marked as
-  published weights, beside the published numbers of the *row*.
+  in the run id. `report vis` (`vps`, `vss`, `scale`, `offline`) shows it as a row of its own,
+  marked as published weights, beside the published numbers of the *row*.
 - **Segmenters** are trained on: `train --segmenter-weights` puts one in the place of the segmenter
   stage. A class head of another size is refused unless `--allow class_head` says that it starts
   anew.
