@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from videomt_bench.zoo.page import commands, page, protocol
 PAGE = Path(__file__).parents[1] / "docs" / "model-zoo.md"
 ZOO = {c.name: c for c in load_checkpoints()}
 DISAGREE = {("dvis_daq_large_ovis", "AP"), ("dvis_daq_large_ovis", "AP75"),
-            ("videomt_large_dinov3_vipseg", "STQ")}  # fmt: skip
+            ("videomt_large_dinov3_vipseg", "STQ"), ("minvis_swin_large_ytvis_2019", "AP"),
+            ("minvis_swin_large_ytvis_2021", "AP"), ("minvis_swin_large_ovis", "AP")}  # fmt: skip
 """Values that the zoo of a system and the paper print differently; each has a remark."""
 
 
@@ -118,6 +119,16 @@ def test_protocols_spelled_out_again() -> None:
         "dvis_daq_large_ytvis_2019": "short side 480, top 20, tracks above 0.01, window 5, fp16",
         "dvis_daq_large_ovis": "short side 480, top 20, tracks above 0.1, window 5, fp16",
         "dvis_daq_large_offline_ovis": "short side 480, top 20, tracks above 0.05, window 5, fp16",
+        "dvis_daq_swin_l_ovis": "short side 480, top 20, tracks above 0.1, window 3, fp16",
+        "dvis_daq_r50_offline_ovis": "short side 480, top 20, tracks above 0.05, window 3, fp16",
+        "dvis_plus_r50_offline_ovis": "short side 480, top 20, window 3, fp16",
+        "dvis_plus_r50_vspw": "short side 720, window 3, fp16",
+        "cavis_r50_ovis": "short side 448, top 20, window 3, fp16",
+        "cavis_swin_l_ytvis_2021": "short side 448, top 10, window 3, fp16",
+        "dvis_daq_r50_ytvis_2021": "short side 480, top 20, tracks above 0.01, window 3, fp16",
+        "minvis_r50_ovis": "short side 360, top 10, window 30, fp16",
+        "minvis_swin_large_ovis": "short side 480, top 10, window 30, fp16",
+        "minvis_swin_large_ytvis_2021": "short side 360, top 10, window 30, fp16",
     }
     assert {name: protocol(ZOO[name]) for name in expected} == expected
 
@@ -207,20 +218,25 @@ def test_the_protocol_of_a_file_is_that_of_the_nearest_checkpoint() -> None:
 
 
 CLASSES = {"ovis": 25, "vipseg": 124, "vspw": 124}
+PYRAMIDS = {
+    "resnet50.tv_in1k": "r50",
+    "swin_large_patch4_window12_384.ms_in22k": "swin_l",
+}
 SIZES = {"vit_small": (384, 12, 3), "vit_base": (768, 12, 3), "vit_large": (1024, 24, 4)}
 
 
 def shapes_of(c: Checkpoint) -> Shapes:
     """The names and shapes in the file of a model, as its authors write them."""
     classes = CLASSES.get(c.dataset, 40)
-    dim, depth, joint = SIZES[c.encoder.partition("_patch")[0]]
     if c.system == "VidEoMT":
+        dim, depth, joint = SIZES[c.encoder.partition("_patch")[0]]
         if "dinov3" in c.encoder:
             return published.videomt_dinov3(dim, depth, joint, classes=classes)
         if c.layout == "transformers":
             return published.port(dim, depth, joint)
         return published.videomt(dim, depth, joint, classes=classes)
-    of = {
+    of: dict[tuple[str, str], Callable[..., Shapes]] = {
+        ("MinVIS", "online"): published.mask2former,
         ("CAVIS", "online"): published.cavis,
         ("CAVIS", "offline"): published.cavis_offline,
         ("DVIS++", "online"): published.dvis_plus,
@@ -228,9 +244,10 @@ def shapes_of(c: Checkpoint) -> Shapes:
         ("DVIS-DAQ", "online"): published.daq,
         ("DVIS-DAQ", "offline"): published.daq_offline_conv,
     }
-    if (c.system, c.stage, c.dataset) == ("DVIS-DAQ", "offline", "ytvis_2019"):
-        return published.daq_offline(classes=classes)
-    return of[c.system, c.stage](classes=classes)
+    shapes = of[c.system, c.stage](classes=classes, queries=int(c.queries))
+    if c.variant == "dvis_daq_offline":
+        shapes = published.daq_offline(classes=classes, queries=int(c.queries))
+    return published.on(PYRAMIDS[c.encoder], shapes) if c.encoder in PYRAMIDS else shapes
 
 
 MODELS = [c for c in ZOO.values() if c.is_built and c.is_video_model]

@@ -4,7 +4,7 @@
 ``datasets`` what it changes on single ones, ``about`` the source. Facts: VidEoMT (arXiv 2602.17807)
 and its public configurations of February and June 2026, EoMT (CVPR 2025), CAVIS (arXiv 2407.03010),
 DVIS (arXiv 2306.03413), DVIS++ (arXiv 2312.13305), DVIS-DAQ (arXiv 2404.00086), CTVIS (arXiv
-2307.12616).
+2307.12616), MinVIS (arXiv 2208.02245).
 """
 
 _youtube = ("ytvis_2019", "ytvis_2021", "ytvis_2022")
@@ -230,6 +230,23 @@ recipes = dict(
             ovis=_dvis(40000, 20000),
             vipseg=dict(refine=_refined_720p),
             vspw=dict(refine=_refined_720p),
+        ),
+    ),
+    minvis=dict(
+        about="MinVIS with ResNet-50: images alone, augmented as by DVIS; one iteration on clips",
+        like="dvis",
+        recipe=dict(
+            segmenter=dict(train=dict(iterations=8000, batch=32)),
+            **_iterations(1),
+            refine=None,
+        ),
+        datasets=_each(
+            _youtube[1:],
+            dict(test=dict(short_side=360)),
+            ytvis_2019=dict(segmenter=dict(train=dict(iterations=6000)), test=dict(short_side=360)),
+            ovis=dict(
+                segmenter=dict(train=dict(iterations=10000)), test=dict(short_side=360, top_k=10)
+            ),
         ),
     ),
     dvis_plus=dict(

@@ -1,4 +1,4 @@
-"""The table of encoders in the documentation is what the code counts."""
+"""The tables of encoders in the documentation are what the code counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from videomt_bench.cost.encoder_table import PRETRAINING, row, table
+from videomt_bench.cost.encoder_table import (
+    PRETRAINING,
+    PYRAMIDS,
+    pyramid_table,
+    row,
+    table,
+)
+from videomt_bench.models.encoders import is_pyramid
 
 PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"
 ROWS = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| [`")]
@@ -24,7 +31,16 @@ def test_a_small_row_is_counted_anew() -> None:
 
 def test_the_page_has_every_encoder_once() -> None:
     names = [re.match(r"\| \[`(.+?)`\]", line)[1] for line in ROWS]  # type: ignore[index]
-    assert names == [name for names in PRETRAINING.values() for name in names]
+    assert names == [n for table in (PRETRAINING, PYRAMIDS) for ns in table.values() for n in ns]
+    assert [n for n in names if is_pyramid(n)] == [n for ns in PYRAMIDS.values() for n in ns]
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_the_row_of_resnet50_is_counted_anew() -> None:
+    (line,) = (line for line in ROWS if "[`resnet50." in line)
+    header, _, counted = pyramid_table(["resnet50.tv_in1k"]).splitlines()
+    assert counted == line
+    assert header in PAGE.read_text(encoding="utf-8").splitlines()
 
 
 def test_rotary_attention_is_counted() -> None:

@@ -75,7 +75,7 @@ def test_multiply_accumulates_are_those_of_the_published_systems() -> None:
     """
     sizes = DecoderSizes()
     with torch.device("meta"), torch.no_grad():
-        pixel_decoder = PixelDecoder(1024, sizes)
+        pixel_decoder = PixelDecoder([1024] * 4, sizes)
         decoder = MaskedDecoder(200, 40, sizes).eval()
         maps = [torch.empty(1, 1024, 448 // s, 800 // s) for s in (4, 8, 16, 32)]
         with FlopCounterMode(display=False) as counter:
@@ -187,7 +187,7 @@ def test_a_layer_does_not_see_blocked_pixels() -> None:
 
 @torch.no_grad()
 def test_the_pixel_decoder_is_exact_under_autocast() -> None:
-    decoder = PixelDecoder(8, SMALL).eval()
+    decoder = PixelDecoder([8] * 4, SMALL).eval()
     maps = [torch.randn(1, 8, s, s) for s in (12, 6, 3, 2)]
     expected, levels = decoder(maps)
     with torch.autocast("cpu", torch.bfloat16):
@@ -213,7 +213,7 @@ def test_initial_values() -> None:
     """Xavier bounds √(6 / (in + out)) reached, embeddings N(0, 1), biases of projections zero."""
     torch.manual_seed(0)
     sizes = DecoderSizes(layers=1, pixel_layers=1)
-    decoder, pixels = MaskedDecoder(200, 40, sizes), PixelDecoder(512, sizes)
+    decoder, pixels = MaskedDecoder(200, 40, sizes), PixelDecoder([512] * 4, sizes)
     layer = decoder.layers[0]
     for weight, fans in (
         (layer.linear1.weight, 256 + 2048),

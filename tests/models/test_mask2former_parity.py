@@ -113,7 +113,7 @@ def pixel_decoders() -> tuple[nn.Module, PixelDecoder]:
     torch.manual_seed(0)
     theirs = port.Mask2FormerPixelDecoder(config(), [CHANNELS] * 4).eval()
     randomise(theirs)
-    ours = PixelDecoder(CHANNELS, SIZES).eval()
+    ours = PixelDecoder([CHANNELS] * 4, SIZES).eval()
     ours.load_state_dict(renamed(theirs.state_dict(), PIXEL_NAMES))
     return theirs, ours
 

@@ -17,7 +17,7 @@ from videomt_bench.sweep.experiment import Experiment, experiment_names, load_ex
 from videomt_bench.sweep.plan import plan
 
 TABLES = {"propagation", "trackers", "segmenters", "pretraining", "scale", "memory"}
-TABLES |= {"vis", "vps", "vss", "offline"}
+TABLES |= {"vis", "vps", "vss", "offline", "swin"}
 TINY = "vit_tiny_conv_patch8"
 PROPAGATION = (
     "from videomt_bench.models import EoMT, QueryPropagation, Variant\n"

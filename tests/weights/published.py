@@ -208,9 +208,84 @@ def adapter(dim: int, depth: int, prior: int = 64, heads: int = 16) -> Shapes:
     return shapes | under("vit_module.", vit)
 
 
-def pixel_decoder(inputs: int, dim: int = 256) -> Shapes:
+RESNETS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+RESNET_WIDTHS = (256, 512, 1024, 2048)
+
+
+def resnet(depth: int = 50) -> Shapes:
+    """detectron2's, with frozen batch norms."""
+    shapes: Shapes = {"stem.conv1.weight": (64, 3, 7, 7)} | frozen("stem.conv1.norm", 64)
+    inputs = 64
+    for stage, (blocks, width) in enumerate(zip(RESNETS[depth], RESNET_WIDTHS, strict=True)):
+        for i in range(blocks):
+            block, inner = f"res{stage + 2}.{i}.", width // 4
+            convolutions = {
+                "conv1": (inner, inputs, 1, 1),
+                "conv2": (inner, inner, 3, 3),
+                "conv3": (width, inner, 1, 1),
+                **({"shortcut": (width, inputs, 1, 1)} if i == 0 else {}),
+            }
+            for name, shape in convolutions.items():
+                shapes |= {f"{block}{name}.weight": shape}
+                shapes |= frozen(f"{block}{name}.norm", shape[0])
+            inputs = width
+    return shapes
+
+
+def frozen(name: str, dim: int) -> Shapes:
+    kept = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{x}": (dim,) for x in kept}
+
+
+def swin(
+    dim: int = 192,
+    depths: tuple[int, ...] = (2, 2, 18, 2),
+    heads: tuple[int, ...] = (6, 12, 24, 48),
+    window: int = 12,
+) -> Shapes:
+    """Of the authors' code for detection."""
+    shapes = linear("patch_embed.proj", dim, 3, 4, 4) | norm("patch_embed.norm", dim)
+    for i, depth in enumerate(depths):
+        width = dim * 2**i
+        for j in range(depth):
+            block = f"layers.{i}.blocks.{j}."
+            shapes |= norm(block + "norm1", width) | norm(block + "norm2", width)
+            shapes |= linear(block + "attn.qkv", 3 * width, width)
+            shapes |= linear(block + "attn.proj", width, width)
+            table = block + "attn.relative_position_"
+            shapes |= {table + "bias_table": ((2 * window - 1) ** 2, heads[i])}
+            shapes |= {table + "index": (window**2, window**2)}
+            shapes |= linear(block + "mlp.fc1", 4 * width, width)
+            shapes |= linear(block + "mlp.fc2", width, 4 * width)
+        if i < 3:
+            merging = f"layers.{i}.downsample."
+            shapes |= {merging + "reduction.weight": (2 * width, 4 * width)}
+            shapes |= norm(merging + "norm", 4 * width)
+        shapes |= norm(f"norm{i}", width)
+    return shapes
+
+
+def swin_tiny() -> Shapes:
+    return swin(96, (2, 2, 6, 2), (3, 6, 12, 24), 7)
+
+
+def on(backbone: str, shapes: Shapes) -> Shapes:
+    """A model on ViT-Adapter -> the same on ``r50``, ``r101``, ``swin_l`` or ``swin_t``."""
+    own, widths = {
+        "r50": (resnet(50), RESNET_WIDTHS),
+        "r101": (resnet(101), RESNET_WIDTHS),
+        "swin_l": (swin(), (192, 384, 768, 1536)),
+        "swin_t": (swin_tiny(), (96, 192, 384, 768)),
+    }[backbone]
+    rest = {k: v for k, v in shapes.items() if not k.startswith("backbone.")}
+    rest |= under("sem_seg_head.pixel_decoder.", pixel_decoder(widths))
+    return under("backbone.", own) | rest
+
+
+def pixel_decoder(widths: tuple[int, ...], dim: int = 256) -> Shapes:
+    res2, *deep = widths
     shapes: Shapes = {"transformer.level_embed": (3, dim)}
-    for i in range(3):
+    for i, inputs in enumerate(reversed(deep)):
         shapes |= linear(f"input_proj.{i}.0", dim, inputs, 1, 1) | norm(f"input_proj.{i}.1", dim)
     for i in range(6):
         layer = f"transformer.encoder.layers.{i}."
@@ -221,7 +296,7 @@ def pixel_decoder(inputs: int, dim: int = 256) -> Shapes:
         shapes |= linear(layer + "linear1", 1024, dim) | linear(layer + "linear2", dim, 1024)
         shapes |= norm(layer + "norm1", dim) | norm(layer + "norm2", dim)
     shapes |= linear("mask_features", dim, dim, 1, 1)
-    shapes |= {"adapter_1.weight": (dim, inputs, 1, 1)} | norm("adapter_1.norm", dim)
+    shapes |= {"adapter_1.weight": (dim, res2, 1, 1)} | norm("adapter_1.norm", dim)
     return shapes | {"layer_1.weight": (dim, dim, 3, 3)} | norm("layer_1.norm", dim)
 
 
@@ -265,7 +340,7 @@ def mask2former(dim: int = 1024, depth: int = 24, classes: int = 40, queries: in
     return merged(
         [
             under("backbone.", adapter(dim, depth, heads=dim // 64)),
-            under("sem_seg_head.pixel_decoder.", pixel_decoder(dim)),
+            under("sem_seg_head.pixel_decoder.", pixel_decoder((dim,) * 4)),
             under("sem_seg_head.predictor.", predictor),
             {"criterion.empty_weight": (classes + 1,)},
         ]

@@ -113,20 +113,29 @@ def test_inspect_of_ours_names_the_variants_that_fit(run: Run, tmp_path: Path) -
     assert "missing" in done.stdout
 
 
-def test_inspect_of_a_backbone_that_is_not_built(run: Run, tmp_path: Path) -> None:
-    shapes = {k: v for k, v in published.ctvis().items() if not k.startswith("backbone.")}
-    shapes |= {f"backbone.res4.{i}.conv1.weight": (1, 1, 1, 1) for i in range(6)}
-    shapes["backbone.res2.0.conv1.weight"] = (64, 64, 1, 1)
-    torch.save({"model": {k: torch.zeros(v) for k, v in shapes.items()}}, tmp_path / "r50.pth")
-    done = run("inspect", tmp_path / "r50.pth", "--json")
+def test_inspect_and_convert_a_model_on_resnet(run: Run, tmp_path: Path) -> None:
+    """Its encoder is named; what it is of another size is one sentence."""
+    shapes = published.on("r50", published.ctvis(queries=100))
+    file = tmp_path / "r50.pth"
+    torch.save({"model": {k: torch.zeros(v) for k, v in shapes.items()}}, file)
+    done = run("inspect", file, "--json")
     assert done.returncode == 0, done.stderr
     found = document(done)
-    assert (found["family"], found["encoder"]) == ("dvis_plus_segmenter", "R50")
-    assert found["match"] is None
-    assert "R50 is not built here" in done.stdout
-    refused = run("convert", tmp_path / "r50.pth", tmp_path / "x.pth")
+    assert (found["family"], found["encoder"]) == ("dvis_plus_segmenter", "resnet50")
+    assert found["num_queries"] == 100
+    assert (found["match"]["missing"], found["match"]["unexpected"]) == ([], [])
+    done = run("convert", file, tmp_path / "ours.pth")
+    assert done.returncode == 0, done.stderr
+    done = run("convert", tmp_path / "ours.pth", tmp_path / "x.pth", "--to", "dvis_plus_segmenter")
+    assert done.returncode == 0, done.stderr
+    written = torch.load(tmp_path / "x.pth", weights_only=True)["model"]
+    assert {k: tuple(v.shape) for k, v in written.items()} == shapes
+
+    gone = {k: v for k, v in shapes.items() if not k.startswith("backbone.res4.5.")}
+    torch.save({"model": {k: torch.zeros(v) for k, v in gone.items()}}, file)
+    refused = run("inspect", file)
     assert refused.returncode == 2
-    assert "a model on R50, which is not built here" in refused.stderr
+    assert "no ResNet of (3, 4, 5, 3) bottleneck blocks is known" in refused.stderr
 
 
 def test_convert_and_check(run: Run, official: Path, tmp_path: Path) -> None:

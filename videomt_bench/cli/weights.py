@@ -108,7 +108,7 @@ def _print_info(info: WeightsInfo) -> None:
     fills = info.variant or (info.segmenter_of and f"the segmenter of {info.segmenter_of}")
     rows: dict[str, Any] = {
         "family": f"{info.title} ({info.family})",
-        "fills": None if info.foreign else fills,
+        "fills": fills,
         "encoder": info.encoder,
         "positions for": info.image_size and f"{info.image_size} px, patches of {info.patch_size}",
         "classes": info.num_classes,

@@ -1,4 +1,4 @@
-"""The table of ``docs/encoders.md``: ``python -m videomt_bench.cost.encoder_table [NAME ...]``.
+"""The tables of ``docs/encoders.md``: ``python -m videomt_bench.cost.encoder_table [NAME ...]``.
 
 Names, normalisation, weights and licences are timm's; sizes are counted.
 """
@@ -6,7 +6,7 @@ Names, normalisation, weights and licences are timm's; sizes are counted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import timm
 import torch
@@ -20,8 +20,17 @@ from timm.data.constants import (
 )
 
 from videomt_bench.cost.measure import count_cost
-from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
+from videomt_bench.models import (
+    EncoderSpec,
+    LearnedQueries,
+    Mask2Former,
+    ModelSpec,
+    SlotSizes,
+    VideoSegmenter,
+    load_variant,
+)
 from videomt_bench.models.encoders import build_encoder
+from videomt_bench.models.pyramids import PaddedBlock, build_pyramid
 
 PRETRAINING = {
     "DINOv2, registers": [
@@ -39,6 +48,14 @@ PRETRAINING = {
     "SigLIP": ["vit_base_patch16_siglip_256.webli", "vit_large_patch16_siglip_256.webli"],
 }
 """Pre-training -> names in timm."""
+PYRAMIDS = {
+    "IN-1K": [
+        *("resnet50.tv_in1k", "resnet101.tv_in1k"),
+        *(f"swin_{size}_patch4_window7_224.ms_in1k" for size in ("tiny", "small")),
+    ],
+    "IN-22K": [f"swin_{size}_patch4_window12_384.ms_in22k" for size in ("base", "large")],
+}
+"""The same of those with maps at four strides, which Mask2Former takes."""
 STATISTICS = {
     (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD): "ImageNet",
     (IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD): "0.5, 0.5",
@@ -61,6 +78,17 @@ HEADER = (
     "licence",
 )
 NUMBERS = (2, 3, 4, 6, 7, 8)
+PYRAMID_HEADER = (
+    "name",
+    "pre-training",
+    "parameters (M)",
+    "Mask2Former (M)",
+    "GMACs",
+    "channels",
+    "window",
+    "licence",
+)
+PYRAMID_NUMBERS = (2, 3, 4, 6)
 
 
 def row(name: str, pretraining: str) -> list[str]:
@@ -89,11 +117,59 @@ def row(name: str, pretraining: str) -> list[str]:
     ]
 
 
+def pyramid_row(name: str, pretraining: str) -> list[str]:
+    """The cells of an encoder that ``is_pyramid``, by ``PYRAMID_HEADER``.
+
+    Raises:
+        BenchError: no such encoder.
+    """
+    _, classes, queries = MODEL
+    sizes = ModelSpec(EncoderSpec(name), classes, queries)
+    with torch.device("meta"):
+        encoder = build_pyramid(sizes.encoder)
+    cost = count_cost(lambda: _frame_by_frame(sizes), *SIZE)
+    config = timm.get_pretrained_cfg(name)
+    blocks = [block for block in encoder.blocks if isinstance(block, PaddedBlock)]
+    windows = {block.window_size[0] for block in blocks}
+    return [
+        f"[`{name}`](https://huggingface.co/{config.hf_hub_id})",
+        pretraining,
+        f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}",
+        f"{cost['params'] / 1e6:.1f}",
+        f"{cost['gmacs']:.1f}",
+        ", ".join(map(str, encoder.dims)),
+        ", ".join(map(str, windows)) or "–",
+        config.license,
+    ]
+
+
+def _frame_by_frame(sizes: ModelSpec) -> VideoSegmenter:
+    """Mask2Former alone, which nothing has to be computed for to count it."""
+    segmenter = Mask2Former.from_spec(sizes)
+    slots = SlotSizes(sizes.num_queries, segmenter.dim, sizes.num_classes, sizes.sizes)
+    return VideoSegmenter(segmenter, LearnedQueries(slots))
+
+
 def table(names: Sequence[str] = ()) -> str:
-    """The Markdown table of some of the encoders, or of all."""
-    lines = [HEADER, ["---:" if i in NUMBERS else "---" for i in range(len(HEADER))]]
-    for pretraining, all_names in PRETRAINING.items():
-        lines += [row(name, pretraining) for name in all_names if not names or name in names]
+    """The Markdown table of some of the plain ViTs, or of all."""
+    return _table(HEADER, NUMBERS, row, PRETRAINING, names)
+
+
+def pyramid_table(names: Sequence[str] = ()) -> str:
+    """The Markdown table of some of the pyramids, or of all."""
+    return _table(PYRAMID_HEADER, PYRAMID_NUMBERS, pyramid_row, PYRAMIDS, names)
+
+
+def _table(
+    header: Sequence[str],
+    numbers: Sequence[int],
+    make: Callable[[str, str], list[str]],
+    encoders: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+) -> str:
+    lines = [list(header), ["---:" if i in numbers else "---" for i in range(len(header))]]
+    for pretraining, all_names in encoders.items():
+        lines += [make(name, pretraining) for name in all_names if not names or name in names]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -102,4 +178,4 @@ def _statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(sys.argv[1:]))
+    print(table(sys.argv[1:]), pyramid_table(sys.argv[1:]), sep="\n\n")

@@ -119,6 +119,9 @@ class ViTAdapter(nn.Module):
         points: points per head of deformable attention, which has as many heads as the ViT.
         frozen: the ViT learns nothing and stays in evaluation mode.
 
+    Attributes:
+        dims: channels of the four maps, all D.
+
     Raises:
         BenchError: the encoder has fewer than four blocks.
     """
@@ -136,6 +139,7 @@ class ViTAdapter(nn.Module):
                 f"valid: {GROUPS} or more"
             )
         self.frozen = frozen
+        self.dims = (dim,) * 4
         self.group_ends = [len(blocks) * (i + 1) // GROUPS for i in range(GROUPS)]
         heads: int = blocks[0].attn.num_heads
         self.prior = SpatialPrior(prior, dim)

@@ -1,7 +1,7 @@
 """Weights of encoders: files in several layouts -> timm's names, and a report of what fits.
 
-Layouts: timm's, the original ones that timm converts (DINOv2, DINOv3, EVA-02, CLIP), and that of
-DINOv3 in transformers (``facebook/dinov3-vitl16-pretrain-lvd1689m``).
+Layouts: timm's, the original ones that timm converts (DINOv2, DINOv3, EVA-02, CLIP, Swin), that of
+DINOv3 in transformers (``facebook/dinov3-vitl16-pretrain-lvd1689m``), and torchvision's ResNets.
 """
 
 from __future__ import annotations
@@ -11,14 +11,21 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
-from timm.models import eva, load_state_dict, vision_transformer
+from timm.models import eva, load_state_dict, resnet, swin_transformer, vision_transformer
 from torch import Tensor, nn
 
 from videomt_bench.errors import BenchError
 
 State = dict[str, Tensor]
+Net: TypeAlias = (
+    vision_transformer.VisionTransformer
+    | eva.Eva
+    | resnet.ResNet
+    | swin_transformer.SwinTransformer
+)
 
 PICKLES = (".pkl", ".pickle")
 UNUSED = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "lm_head.", "mask_token")
@@ -99,15 +106,15 @@ def read_state(file: str) -> State:
 
 
 def load_weights(
-    vit: vision_transformer.VisionTransformer | eva.Eva,
+    vit: Net,
     state: State,
     source: str,
     partial: bool = False,
 ) -> WeightReport:
-    """Fill a ViT from the tensors of a file, resampled to its patches and its grid.
+    """Fill a network from the tensors of a file, resampled to its patches and its grid.
 
     Args:
-        vit: without a head.
+        vit: without a head; a pyramid without a final norm.
         state: in one of the layouts above.
         source: what a message calls the file.
         partial: accept less than all.
@@ -144,13 +151,15 @@ def compare(vit: nn.Module, state: Mapping[str, Tensor]) -> WeightReport:
     )
 
 
-def to_timm(vit: vision_transformer.VisionTransformer | eva.Eva, state: State) -> State:
+def to_timm(vit: Net, state: State) -> State:
     """The tensors by timm's names, in the shapes of the ViT's patches and grid, without heads.
 
     Biases that a ViT does not have are dropped where they are zero, as in DINOv3's distilled
     models.
     """
     own = vit.state_dict()
+    if isinstance(vit, resnet.ResNet | swin_transformer.SwinTransformer):
+        return _pyramid_to_timm(vit, state)
     if isinstance(vit, eva.Eva):
         state = _from_transformers(state) if "embeddings.register_tokens" in state else state
         biases = {} if "blocks.0.attn.q_bias" in own else _original_biases(state)
@@ -162,6 +171,18 @@ def to_timm(vit: vision_transformer.VisionTransformer | eva.Eva, state: State) -
     if "norm.weight" not in state:  # timm has the final norm behind the pooling
         state = {re.sub(r"^fc_norm\.", "norm.", k): v for k, v in state.items()}
     return {k: v for k, v in state.items() if k in own or not _needless(k, v)}
+
+
+def _pyramid_to_timm(net: resnet.ResNet | swin_transformer.SwinTransformer, state: State) -> State:
+    """Without heads, the final norm, and the counters of batch norms that are not frozen."""
+    if isinstance(net, swin_transformer.SwinTransformer):
+        state = swin_transformer.checkpoint_filter_fn(dict(state), net)
+    rest = (*UNUSED, "fc.", "norm.")
+    return {
+        name: value
+        for name, value in state.items()
+        if not name.startswith(rest) and not name.endswith(".num_batches_tracked")
+    }
 
 
 def _needless(name: str, value: Tensor) -> bool:

@@ -14,6 +14,7 @@ import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import LayerNorm2d
+from timm.models import is_model_in_modules
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -32,6 +33,9 @@ PositionRule = Literal["timm", "dinov2"]
 """How learned positions are resampled where an input has another grid than they were learned for:
 as timm does it, or as the authors of DINOv2 do, and after them those of DVIS++, DVIS-DAQ and CAVIS.
 """
+
+PYRAMIDS = ("resnet", "swin_transformer")
+"""timm's modules of encoders with maps at four strides."""
 
 
 @dataclass(frozen=True)
@@ -243,10 +247,20 @@ class ViTEncoder(nn.Module):
         return self.vit.norm
 
 
+def is_pyramid(name: str) -> bool:
+    """Whether an encoder has maps at four strides and no tokens: a ResNet or a Swin transformer.
+
+    ``models.pyramids`` builds those.
+    """
+    return is_model_in_modules(name, PYRAMIDS)
+
+
 def encoder_names() -> list[str]:
-    """Every encoder name that ``build_encoder`` knows."""
+    """Every encoder name that ``build_encoder`` or ``build_pyramid`` knows."""
     families = ["vit_*", "deit3_*", "eva02_*"]
-    return sorted({*SMALL_ENCODERS, *timm.list_models(families, exclude_filters="*_gap_*")})
+    plain = timm.list_models(families, exclude_filters="*_gap_*")
+    pyramids = [name for module in PYRAMIDS for name in timm.list_models(module=module)]
+    return sorted({*SMALL_ENCODERS, *plain, *pyramids})
 
 
 def build_encoder(spec: EncoderSpec) -> ViTEncoder:
@@ -256,6 +270,11 @@ def build_encoder(spec: EncoderSpec) -> ViTEncoder:
         BenchError: unknown name, not a plain ViT, or weights that are missing or do not fit.
     """
     check_weights(spec)
+    if is_pyramid(spec.name):
+        raise BenchError(
+            f"encoder {spec.name!r} is not a plain ViT: it has maps at four strides and no tokens; "
+            "valid with it are variants on Mask2Former"
+        )
     vit = (_small if spec.name in SMALL_ENCODERS else _from_timm)(spec)
     if not isinstance(vit, (VisionTransformer, Eva)):
         raise BenchError(f"encoder {spec.name!r} is a {type(vit).__name__}, not a plain ViT")
@@ -269,7 +288,7 @@ def build_encoder(spec: EncoderSpec) -> ViTEncoder:
     joint = spec.joint_blocks or JOINT_BLOCKS.get(depth, max(1, depth // 4))
     encoder = ViTEncoder(vit, joint, spec.positions)
     if spec.weights is not None:
-        state = _timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
+        state = timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
         encoder.report = load_weights(vit, state, spec.weights, spec.partial)
     return encoder
 
@@ -327,7 +346,7 @@ def _from_timm(spec: EncoderSpec) -> nn.Module:
         ) from None
 
 
-def _timm_state(name: str) -> dict[str, Tensor]:
+def timm_state(name: str) -> dict[str, Tensor]:
     """The weights of timm's own model, from its cache or the hub."""
     try:
         return timm.create_model(name, pretrained=True).state_dict()

@@ -58,29 +58,30 @@ class PixelDecoder(nn.Module):
     positions of deformable attention suffer from less.
 
     Args:
-        in_dim: channels of each of the four input maps.
+        in_dims: channels of the four input maps, res2 to res5.
         sizes: ``dim``, ``heads``, ``pixel_layers`` and ``pixel_ffn`` are used.
     """
 
     component = "pixel decoder"
 
-    def __init__(self, in_dim: int, sizes: DecoderSizes) -> None:
+    def __init__(self, in_dims: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__()
         dim = sizes.dim
+        res2, *deep = in_dims
         self.input_proj = nn.ModuleList(
-            nn.Sequential(_initialised(nn.Conv2d(in_dim, dim, 1), XAVIER), _group_norm(dim))
-            for _ in range(LEVELS)
+            nn.Sequential(_initialised(nn.Conv2d(channels, dim, 1), XAVIER), _group_norm(dim))
+            for channels in reversed(deep)
         )
         self.level_embed = nn.Parameter(torch.randn(LEVELS, dim))
         self.layers = nn.ModuleList(PixelDecoderLayer(sizes) for _ in range(sizes.pixel_layers))
-        lateral = nn.Conv2d(in_dim, dim, 1, bias=False)
+        lateral = nn.Conv2d(res2, dim, 1, bias=False)
         output = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
         self.lateral = nn.Sequential(_initialised(lateral, FAN_IN), _group_norm(dim))
         self.output = nn.Sequential(_initialised(output, FAN_IN), _group_norm(dim), nn.ReLU())
         self.mask_features = _initialised(nn.Conv2d(dim, dim, 1), FAN_IN)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Maps res2 to res5 (N, in_dim, ., .), at strides 4, 8, 16 and 32.
+        """Maps res2 to res5 (N, in_dims[i], ., .), at strides 4, 8, 16 and 32.
 
         Returns mask features (N, d, h, w) at stride 4, and maps (N, d, ., .) in the order res5,
         res4, res3.

@@ -15,9 +15,10 @@ import torch
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, Variant, load_variant
-from videomt_bench.models.encoders import SMALL_ENCODERS, build_encoder
+from videomt_bench.models.encoders import SMALL_ENCODERS, build_encoder, is_pyramid
 from videomt_bench.runs.record import TRAINING, Record, StageResult
 from videomt_bench.runs.spec import RunSpec, StageSettings
+from videomt_bench.sweep.pyramid_work import pyramid_work
 
 WIDTHS = {
     "tiny": (192, 12),
@@ -129,11 +130,15 @@ def _measured_hours(result: StageResult, iterations: int | None) -> float:
 
 
 def gmacs_per_frame(encoder: EncoderSpec, pixels: float) -> float:
-    """Multiply-accumulates (1e9) of a plain ViT and EoMT's mask features on ``pixels`` pixels.
+    """Multiply-accumulates (1e9) of a plain ViT and EoMT's mask features on ``pixels`` pixels, or
+    of a pyramid and the decoders of Mask2Former.
 
-    12 d² L P for the linear layers, 2 d L P² for attention, 20 d² P for the up-sampling to stride
-    4, at width d, depth L and P patches; queries and heads are left out.
+    A pyramid is counted. A ViT has 12 d² L P for the linear layers, 2 d L P² for attention,
+    20 d² P for the up-sampling to stride 4, at width d, depth L and P patches; queries and heads
+    are left out.
     """
+    if is_pyramid(encoder.name):
+        return pixels * pyramid_work(encoder.name).macs / 1e9
     width, depth = _width_and_depth(encoder)
     patches = pixels / encoder.patch_size**2
     linear = 12 * width**2 * depth * patches + 20 * width**2 * patches
@@ -173,7 +178,7 @@ def _stated(spec: RunSpec, stage: str) -> Need:
     if training is not None:
         return _stated_training(spec, stage, training, variant)
     pixels = float(spec.cost.input[0] * spec.cost.input[1])
-    gmacs = _overhead(variant) * gmacs_per_frame(spec.encoder, pixels)
+    gmacs = _overhead(variant, spec.encoder.name) * gmacs_per_frame(spec.encoder, pixels)
     memory = 2 * _weights_gib(spec) + _activations_gib(spec.encoder, pixels, 1) / 8 + 1
     if stage == "cost":
         hours = COST_HOURS["cpu" if spec.cost.device == "cpu" else "cuda"]
@@ -190,7 +195,7 @@ def _stated(spec: RunSpec, stage: str) -> Need:
 def _stated_training(spec: RunSpec, stage: str, training: StageSettings, variant: Variant) -> Need:
     settings = training.train
     pixels = training_pixels(spec, training)
-    gmacs = _overhead(variant) * gmacs_per_frame(spec.encoder, pixels)
+    gmacs = _overhead(variant, spec.encoder.name) * gmacs_per_frame(spec.encoder, pixels)
     frozen = stage == "refine" or (stage == "video" and "segmenter" in variant.frozen)
     passes = 1 if frozen else 3
     frames = settings.iterations * settings.batch * training.frames
@@ -232,11 +237,14 @@ def test_frames(spec: RunSpec) -> int:
     return TEST_FRAMES.get(dataset.layout, 10_000)
 
 
-def _overhead(variant: Variant) -> float:
-    """Operations of a system relative to EoMT's, as printed in VidEoMT's Tab. 1 (838, 699, 566)."""
+def _overhead(variant: Variant, encoder: str) -> float:
+    """Operations of a system relative to EoMT's, as printed in VidEoMT's Tab. 1 (838, 699, 566).
+
+    On a pyramid they are counted with the decoders.
+    """
     slots = variant.slots()
     if not slots["segmenter"].startswith("EoMT"):
-        return 1.5
+        return 1.0 if is_pyramid(encoder) else 1.5
     return 1.0 if slots["tracker"] == "QueryIndex" else 1.25
 
 
@@ -253,6 +261,8 @@ def _width_and_depth(encoder: EncoderSpec) -> tuple[int, int]:
 
 def _weights_gib(spec: RunSpec) -> float:
     """Single-precision weights, heads included."""
+    if is_pyramid(spec.encoder.name):
+        return pyramid_work(spec.encoder.name).parameters * 4 / GIB
     width, depth = _width_and_depth(spec.encoder)
     return (12 * width**2 * depth + 12 * width**2) * 4 / GIB
 
@@ -260,7 +270,10 @@ def _weights_gib(spec: RunSpec) -> float:
 def _activations_gib(encoder: EncoderSpec, pixels: float, frames: int) -> float:
     """What training holds of a clip in half precision: 34 bytes per token, layer and channel
     (Korthikanti et al., 2022, without attention maps), and the features at stride 4, eight times.
+    Of Mask2Former on a pyramid it is what its modules put out.
     """
+    if is_pyramid(encoder.name):
+        return frames * pixels * pyramid_work(encoder.name).activations * 2 / GIB
     width, depth = _width_and_depth(encoder)
     tokens = frames * pixels / encoder.patch_size**2
     return tokens * width * (34 * depth + 16 * 16) / GIB

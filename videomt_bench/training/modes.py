@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from videomt_bench.errors import BenchError
 from videomt_bench.models.compiling import COMPILE_ERRORS, not_compiled, strict_compiler
 from videomt_bench.models.encoders import ViTEncoder
+from videomt_bench.models.pyramids import PyramidEncoder
 from videomt_bench.models.video import VideoSegmenter
 
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
@@ -80,8 +81,13 @@ def deterministic() -> Iterator[None]:
 
 def plain_blocks(model: nn.Module) -> list[nn.Module]:
     """The blocks of all encoders of a model that no query enters."""
-    encoders = [module for module in model.modules() if isinstance(module, ViTEncoder)]
-    return [block for e in encoders for block in e.vit.blocks[: -e.num_joint]]
+    found: list[nn.Module] = []
+    for module in model.modules():
+        if isinstance(module, ViTEncoder):
+            found += module.vit.blocks[: -module.num_joint]
+        elif isinstance(module, PyramidEncoder):
+            found += module.blocks
+    return found
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from torch.optim import AdamW
 from videomt_bench.errors import BenchError
 from videomt_bench.models.adapter import ViTAdapter
 from videomt_bench.models.encoders import ViTEncoder
+from videomt_bench.models.pyramids import PyramidEncoder
 
 DROP = 0.1
 """What the rate is multiplied by at a milestone."""
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
-EMBEDDINGS = ("level_embed", "pos_embed", "query_positions")
+EMBEDDINGS = ("level_embed", "pos_embed", "query_positions", "relative_position_bias_table")
 """Parameters that are embeddings without a module of their own."""
 
 
@@ -67,11 +68,13 @@ def schedule(step: int, total: int, settings: OptimSettings, encoder: bool) -> f
 def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str, Any]]:
     """Groups of equal rate: ``params``, ``names``, ``rate`` (lr at factor 1) and ``encoder``.
 
-    Block i of an encoder of n blocks gets lr · d^(n-1-i); its embeddings the rate of block 0; its
-    final norm and everything outside encoders the full rate. Weight decay applies to all, unless
-    the settings take norms and embeddings out; such groups have a ``weight_decay`` of 0.
+    Block i of a plain ViT of n blocks gets lr · d^(n-1-i); its embeddings the rate of block 0; its
+    final norm, pyramids and everything outside encoders the full rate. Weight decay applies to
+    all, unless the settings take norms and embeddings out; such groups have a ``weight_decay`` of
+    0.
     """
-    encoders, backbones = _prefixes(model, ViTEncoder), _prefixes(model, (ViTEncoder, ViTAdapter))
+    encoders = _prefixes(model, (ViTEncoder, PyramidEncoder))
+    backbones = encoders | _prefixes(model, ViTAdapter)
     undecayed = set() if settings.decay_all else _norms_and_embeddings(model)
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -79,8 +82,8 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
             continue
         prefix = next((p for p in encoders if name.startswith(p)), None)
         depth = 0
-        if prefix is not None:
-            own, encoder = name[len(prefix) :], encoders[prefix]
+        if prefix is not None and isinstance(encoder := encoders[prefix], ViTEncoder):
+            own = name[len(prefix) :]
             slow = settings.slow_final_norm and own.startswith("vit.norm.")
             depth = len(encoder.vit.blocks) - 1 if slow else _depth(own, encoder)
         rate = settings.lr * settings.layer_decay**depth

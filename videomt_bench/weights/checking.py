@@ -77,7 +77,7 @@ def check_weights(
         _port(w, Path(file)) if w.family.port else _ours(w, _named(w.info, known, variant))
         for w, file in zip(both, (path, against), strict=True)
     ]
-    clip = _clip(runners, min(both[0].info.image_size, LARGEST_SIDE), frames)
+    clip = _clip(runners, min(both[0].info.image_size or LARGEST_SIDE, LARGEST_SIDE), frames)
     with torch.no_grad():
         outputs = [runner.run(clip) for runner in runners]
     classes, masks = (float((a - b).abs().max()) for a, b in zip(*outputs, strict=True))

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.files import replacing, write_json
-from videomt_bench.weights.family import Family, depth, joint_blocks, width
+from videomt_bench.weights.family import Family, depth, joint_blocks, names_of, width
 from videomt_bench.weights.identify import FAMILIES, Weights, WeightsInfo, open_weights
 from videomt_bench.weights.loading import check_numbers, with_base
 from videomt_bench.weights.reading import SAFETENSORS, TORCH_FILES
@@ -73,9 +73,10 @@ def in_layout(weights: Weights, to: str) -> tuple[Family, State]:
         )
     targets = [f for f in FAMILIES if to in (f.kind, f.name) and not f.delta]
     if not targets:
-        raise unknown("target", to, (*KINDS, *(f.name for f in FAMILIES if not f.delta)))
+        raise unknown("target", to, (*KINDS, *names_of(f for f in FAMILIES if not f.delta)))
     left: tuple[str, ...] = ()
-    for family in targets:
+    # a layout that fills in what another family is known by would fit as well
+    for family in sorted(targets, key=lambda f: f is not weights.family):
         renamed = family.layout.to_theirs(weights.state)
         if not renamed.unknown and family.fits(renamed.state):
             return family, renamed.state
@@ -83,7 +84,7 @@ def in_layout(weights: Weights, to: str) -> tuple[Family, State]:
     names = f", which lack a place for {left[0]}" if left else ""
     raise BenchError(
         f"weights of the family {weights.family.name!r} cannot be written as {to!r}; its layouts "
-        f"are {', '.join(f.name for f in targets)}{names}"
+        f"are {', '.join(names_of(targets))}{names}"
     )
 
 

@@ -36,8 +36,6 @@ def describe(
     info = weights.info
     if weights.family is ENCODER_ALONE:
         return info, _encoder_report(weights)
-    if info.foreign:
-        return replace(info, notes=(*info.notes, f"{info.encoder} is not built here")), None
     if variant is None and info.variant is None and info.segmenter_of is None:
         fitting = fitting_variants(weights)
         if not fitting:

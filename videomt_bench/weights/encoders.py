@@ -1,10 +1,11 @@
-"""Which ViT a checkpoint has, by names and shapes of its tensors; and files of a ViT alone."""
+"""Which encoder a checkpoint has, by names and shapes of its tensors; and files of a ViT alone."""
 
 from __future__ import annotations
 
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,6 +40,25 @@ NAMES = {
 """Kind of a ViT -> timm's name, by its size and, for CLIP, the patch of its pre-training."""
 CLIP_PATCHES = {"base": 16, "large": 14}
 CONV_STEMS = {(96, 6): "vit_tiny_conv_patch8"}
+RESNETS: dict[tuple[tuple[int, ...], str], str] = {
+    ((2, 2, 2, 2), "basic"): "resnet18",
+    ((3, 4, 6, 3), "basic"): "resnet34",
+    ((3, 4, 6, 3), "bottleneck"): "resnet50",
+    ((3, 4, 23, 3), "bottleneck"): "resnet101",
+    ((3, 8, 36, 3), "bottleneck"): "resnet152",
+}
+"""Blocks of the four stages, and their kind -> timm's name."""
+SWINS: dict[tuple[int, tuple[int, ...], int], str] = {
+    (96, (2, 2, 6, 2), 7): "swin_tiny_patch4_window7_224",
+    (96, (2, 2, 18, 2), 7): "swin_small_patch4_window7_224",
+    (128, (2, 2, 18, 2), 7): "swin_base_patch4_window7_224",
+    (128, (2, 2, 18, 2), 12): "swin_base_patch4_window12_384",
+    (192, (2, 2, 18, 2), 7): "swin_large_patch4_window7_224",
+    (192, (2, 2, 18, 2), 12): "swin_large_patch4_window12_384",
+}
+"""Width, blocks of the four stages, side of the windows -> timm's name."""
+RESNET_BLOCK = re.compile(r"^layer([1-4])\.(\d+)\.conv1\.weight$")
+SWIN_BLOCK = re.compile(r"^layers\.([0-3])\.blocks\.(\d+)\.norm1\.weight$")
 BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?)\.(\d+)\.norm1\.weight$")
 PATCHES = range(4, 65)
 DEFAULT_SIZE = 640
@@ -47,14 +67,19 @@ DEFAULT_SIZE = 640
 
 @dataclass(frozen=True)
 class FoundEncoder:
-    """A ViT by timm's name, its patch and the side of the image that its positions cover."""
+    """An encoder by timm's name, its patch and the side of the image that its positions cover.
+
+    The latter two are 0 of a pyramid, which has neither.
+    """
 
     name: str
-    patch_size: int
-    image_size: int
+    patch_size: int = 0
+    image_size: int = 0
 
     def spec(self) -> EncoderSpec:
         """To build it, with random weights."""
+        if not self.patch_size:
+            return EncoderSpec(self.name)
         return EncoderSpec(self.name, self.image_size, self.patch_size)
 
 
@@ -86,6 +111,29 @@ def find_encoder(state: Mapping[str, Tensor]) -> FoundEncoder:
     return FoundEncoder(name, patch, _grid(state) * patch or DEFAULT_SIZE)
 
 
+def find_pyramid(state: Mapping[str, Tensor]) -> FoundEncoder:
+    """The ResNet or Swin transformer of a state by timm's names.
+
+    Raises:
+        BenchError: none of those known here.
+    """
+    if blocks := _stages(state, SWIN_BLOCK):
+        width = len(state.get("layers.0.blocks.0.norm1.weight", ()))
+        table = state.get("layers.0.blocks.0.attn.relative_position_bias_table")
+        window = 0 if table is None or table.dim() != 2 else (math.isqrt(len(table)) + 1) // 2
+        name = SWINS.get((width, blocks, window))
+        what = f"Swin transformer of width {width}, windows of {window} and {blocks} blocks"
+        valid = list(SWINS.values())
+    else:
+        blocks = _stages(state, RESNET_BLOCK)
+        kind = "bottleneck" if "layer1.0.conv3.weight" in state else "basic"
+        name = RESNETS.get((blocks, kind))
+        what, valid = f"ResNet of {blocks} {kind} blocks", list(RESNETS.values())
+    if name is None:
+        raise BenchError(f"no {what} is known; valid: {', '.join(valid)}")
+    return FoundEncoder(name)
+
+
 def encoder_tensors(encoder: ViTEncoder, state: State, source: str) -> State:
     """The tensors of a ViT by timm's names, resampled to its patches and grid.
 
@@ -111,6 +159,12 @@ def timm_names(state: State, source: str) -> State:
     with torch.device("meta"):
         encoder = build_encoder(found.spec())
     return encoder_tensors(encoder, state, source)
+
+
+def _stages(state: Mapping[str, Tensor], block: re.Pattern[str]) -> tuple[int, ...]:
+    """How many blocks the stages have, by names with the numbers of both."""
+    stages = Counter(m[1] for name in state if (m := block.match(name)) is not None)
+    return tuple(count for _, count in sorted(stages.items()))
 
 
 def _kind(state: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,7 +62,14 @@ class Family:
 
 ENCODER = "segmenter.encoder.vit."
 ADAPTED_ENCODER = "segmenter.adapter.encoder.vit."
+PYRAMID = "segmenter.encoder."
+"""Of a ResNet or a Swin transformer: ``net`` and ``norms``."""
 CLASS_HEADS = ("segmenter.class_head.weight", "segmenter.decoder.heads.class_embed.weight")
+
+
+def names_of(families: Iterable[Family]) -> list[str]:
+    """The names of families, each once: a family is there on every backbone."""
+    return list(dict.fromkeys(family.name for family in families))
 
 
 def width(state: Mapping[str, Tensor]) -> int:

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import ModelSpec
-from videomt_bench.models.encoders import EncoderSpec, PositionRule
+from videomt_bench.models.encoders import PositionRule
 from videomt_bench.weights import cavis, daq, dvis, eomt, mask2former, own, ports, videomt
-from videomt_bench.weights.encoders import FoundEncoder, find_encoder, timm_names
-from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family
+from videomt_bench.weights.backbones import NET, on_backbones
+from videomt_bench.weights.encoders import FoundEncoder, find_encoder, find_pyramid, timm_names
+from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family, names_of
 from videomt_bench.weights.reading import read_weights, weight_file
-from videomt_bench.weights.rules import Renamed, State, has_name, layout
+from videomt_bench.weights.rules import Renamed, State, layout
 
 ENCODER_ALONE = Family(
     "encoder",
@@ -30,10 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     *eomt.FAMILIES,
     *videomt.FAMILIES,
     *ports.FAMILIES,
-    *cavis.FAMILIES,
-    *daq.FAMILIES,
-    *dvis.FAMILIES,
-    *mask2former.FAMILIES,
+    *on_backbones((*cavis.FAMILIES, *daq.FAMILIES, *dvis.FAMILIES, *mask2former.FAMILIES)),
 )
 """In the order in which they are tried."""
 
@@ -50,12 +48,13 @@ PARTS = {
     "refiner": ("refiner.",),
 }
 """Part of a model -> beginnings of our names, one of which it has."""
-BUFFER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+BUFFER = re.compile(
+    r"\.(running_mean|running_var|num_batches_tracked)$"
+    rf"|^{re.escape(NET)}.*\b(bn\d|downsample\.1)\.(weight|bias)$"
+)
+"""Batch norms of a pyramid are frozen."""
 SIZED = (".weight", "pos_embed", "query_positions", "_token", "_tokens", "gamma")
 """Ends of names of tensors that are no scalars and not empty."""
-SWIN_WIDTH = "backbone.patch_embed.proj.weight"
-FOREIGN = ("R50", "R101", "ResNet", "Swin")
-"""Beginnings of the names of backbones that no model here has."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,11 @@ class WeightsInfo:
     segmenter_of: str | None
     """A variant whose segmenter it is, where it fills none."""
     encoder: str | None
-    """timm's name, or R50 or Swin, which no model here has."""
+    """timm's name."""
     image_size: int
-    """Side of the image that its position grid covers."""
+    """Side of the image that its position grid covers; 0 of a pyramid, which has none."""
     patch_size: int
+    """0 of a pyramid."""
     num_classes: int | None
     num_queries: int | None
     parts: tuple[str, ...]
@@ -82,27 +82,16 @@ class WeightsInfo:
     positions: PositionRule = "timm"
     """How its authors resample learned positions."""
 
-    @property
-    def foreign(self) -> bool:
-        """Whether they are of a model on a backbone that is not built here."""
-        return self.encoder is not None and self.encoder.startswith(FOREIGN)
-
     def spec(self) -> ModelSpec:
         """The sizes of a model that the weights fit.
 
         Raises:
             BenchError: they are not those of a whole segmenter that can be built here.
         """
-        if self.foreign:
-            raise BenchError(
-                f"the weights are of a model on {self.encoder}, which is not built here; "
-                "valid are plain ViTs"
-            )
         if self.encoder is None or self.num_classes is None or self.num_queries is None:
             raise BenchError(f"weights of the family {self.family!r} are no whole segmenter")
-        encoder = EncoderSpec(
-            self.encoder, self.image_size, self.patch_size, positions=self.positions
-        )
+        found = FoundEncoder(self.encoder, self.patch_size, self.image_size)
+        encoder = replace(found.spec(), positions=self.positions)
         return ModelSpec(encoder, self.num_classes, self.num_queries)
 
     def to_json(self) -> dict[str, Any]:
@@ -157,7 +146,7 @@ def identify(state: State, source: str) -> Weights:
     except BenchError as error:
         raise BenchError(
             f"weights {source!r} are of no known family ({error}); valid: "
-            + ", ".join(f.name for f in (*FAMILIES, ENCODER_ALONE))
+            + ", ".join(names_of((*FAMILIES, ENCODER_ALONE)))
         ) from None
     renamed = ENCODER_ALONE.layout.to_ours(alone)
     info = _info(ENCODER_ALONE, state, renamed.state, source)
@@ -171,11 +160,12 @@ def find_family(names: Collection[str]) -> Family | None:
 
 def vit_tensors(state: Mapping[str, Tensor]) -> State:
     """The encoder's tensors of a state by our names, by timm's names."""
-    for prefix in (ENCODER, ADAPTED_ENCODER):
-        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if found:
-            return found
-    return {}
+    return tensors_below(state, ENCODER) or tensors_below(state, ADAPTED_ENCODER)
+
+
+def tensors_below(state: Mapping[str, Tensor], prefix: str) -> State:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _checked(state: Mapping[str, Tensor], source: str) -> None:
@@ -190,7 +180,7 @@ def _info(
     family: Family, raw: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str
 ) -> WeightsInfo:
     _checked(raw, source)
-    encoder = _encoder(raw, state)
+    encoder = _encoder(state)
     queries = state.get("memory.learned.weight")
     head = next((state[k] for k in CLASS_HEADS if k in state), None)
     classes = None if head is None else len(head) - 1
@@ -215,18 +205,7 @@ def _info(
     )
 
 
-def _encoder(raw: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> FoundEncoder:
-    if name := _convolutional(raw):
-        return FoundEncoder(name, 0, 0)
+def _encoder(state: Mapping[str, Tensor]) -> FoundEncoder:
+    if net := tensors_below(state, NET):
+        return find_pyramid(net)
     return find_encoder(vit_tensors(state))
-
-
-def _convolutional(raw: Mapping[str, Tensor]) -> str | None:
-    """A backbone of detectron2 that no model here has: a ResNet or a Swin transformer."""
-    if has_name(raw, "backbone.res2.{rest}"):
-        blocks = sum(name.startswith("backbone.res4.") for name in raw if ".conv1.weight" in name)
-        return {6: "R50", 23: "R101"}.get(blocks, "ResNet")
-    if has_name(raw, "backbone.layers.{i}.blocks.{rest}") and SWIN_WIDTH in raw:
-        size = {96: "T or Swin-S", 128: "B", 192: "L"}.get(len(raw[SWIN_WIDTH]), "?")
-        return f"Swin-{size}"
-    return None

@@ -81,12 +81,14 @@ def fitted(model: VideoSegmenter, weights: Weights) -> tuple[Weights, MatchRepor
     """Weights in the sizes of a model's encoder, and how they go together with the model.
 
     Raises:
-        BenchError: they are of an encoder that is not built here.
+        BenchError: their encoder cannot be read.
     """
-    if weights.family is not ENCODER_ALONE:
-        weights.info.spec()
-    name, encoder = next((n, m) for n, m in model.named_modules() if isinstance(m, ViTEncoder))
-    prefix, found = f"{name}.vit.", vit_tensors(weights.state)
+    encoders = [(n, m) for n, m in model.named_modules() if isinstance(m, ViTEncoder)]
+    found = vit_tensors(weights.state)
+    if not (encoders and found):
+        return weights, match(model.state_dict(), weights.renamed)
+    (name, encoder), *_ = encoders
+    prefix = f"{name}.vit."
     resized = encoder_tensors(encoder, found, weights.source)
     rest = {k: v for k, v in weights.state.items() if not k.startswith((ENCODER, ADAPTED_ENCODER))}
     if not hasattr(encoder.norm, "weight") and weights.family is ENCODER_ALONE:

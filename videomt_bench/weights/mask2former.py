@@ -1,73 +1,15 @@
-"""ViT-Adapter + Mask2Former as detectron2 files have it: what MinVIS, CTVIS, CAVIS, DVIS++ and
-DVIS-DAQ share, and the segmenters alone.
+"""Mask2Former as detectron2 files have it: what MinVIS, CTVIS, CAVIS, DVIS++ and DVIS-DAQ share,
+and the segmenters alone; all but the backbone.
 
 Mask2Former: Cheng et al., CVPR 2022; MinVIS: Huang et al., NeurIPS 2022; CTVIS: Ying et al., ICCV
-2023. The encoder is DINOv2 without registers, by the names of its authors, which are timm's.
+2023.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
-
-from videomt_bench.weights.family import (
-    ADAPTED_ENCODER,
-    Family,
-    empty_weight,
-    width,
-)
+from videomt_bench.weights.family import Family, empty_weight
 from videomt_bench.weights.rules import Layout, Rule, Unused, layout
 
-
-def _ones(state: Mapping[str, Tensor]) -> Tensor:
-    return torch.ones(width(state))
-
-
-def _zeros(state: Mapping[str, Tensor]) -> Tensor:
-    return torch.zeros(width(state))
-
-
-def _mask_token(state: Mapping[str, Tensor]) -> Tensor:
-    return torch.zeros(1, width(state))
-
-
-EXTRACTORS = (
-    *((f"interactions.{i}.extractor.", f"extractors.{i}.") for i in range(4)),
-    *((f"interactions.3.extra_extractors.{i}.", f"extractors.{4 + i}.") for i in range(2)),
-)
-EXTRACTOR = layout(
-    [
-        ("query_norm.{p}", "query_norm.{p}"),
-        ("feat_norm.{p}", "feature_norm.{p}"),
-        ("attn.{rest}", "attention.{rest}"),
-        ("ffn_norm.{p}", "ffn_norm.{p}"),
-        ("ffn.dwconv.dwconv.{p}", "ffn.depthwise.{p}"),
-        ("ffn.fc{i}.{p}", "ffn.fc{i}.{p}"),
-    ]
-)
-ADAPTER = layout(
-    [
-        ("level_embed", "level_embed"),
-        *((f"spm.fc{i + 1}.{{p}}", f"prior.project.{i}.{{p}}") for i in range(4)),
-        ("spm.{rest}", "prior.{rest}"),
-        ("up.{p}", "up.{p}"),
-        *((f"norm{i + 1}.{{rest}}", f"norms.{i}.{{rest}}") for i in range(4)),
-    ]
-)
-for there, here in EXTRACTORS:
-    ADAPTER += EXTRACTOR.within(there, here)
-ENCODER = layout(
-    [],
-    # the outputs of the blocks are used raw
-    Unused("norm.weight", _ones),
-    Unused("norm.bias", _zeros),
-    Unused("mask_token", _mask_token),
-) + layout(
-    [(name, name) for name in ("cls_token", "pos_embed", "patch_embed.{rest}", "blocks.{rest}")]
-)
-BACKBONE = ADAPTER.within("", "segmenter.adapter.") + ENCODER.within("vit_module.", ADAPTED_ENCODER)
 PIXEL_DECODER = layout(
     [
         ("input_proj.{rest}", "input_proj.{rest}"),
@@ -121,11 +63,9 @@ DECODER = (LAYERS + HEADS).within("", "segmenter.decoder.") + layout(
 )
 CRITERION = Layout((), (Unused("criterion.empty_weight", empty_weight),))
 SEGMENTER = (
-    BACKBONE.within("backbone.")
-    + PIXEL_DECODER.within("sem_seg_head.")
-    + DECODER.within("sem_seg_head.predictor.")
-    + CRITERION
+    PIXEL_DECODER.within("sem_seg_head.") + DECODER.within("sem_seg_head.predictor.") + CRITERION
 )
+"""Without the backbone, see ``backbones``."""
 PREDICTOR = "sem_seg_head.predictor."
 REID = layout([(PREDICTOR + "reid_embed.{rest}", "tracker.appearance.reid.{rest}")])
 MARKS = (PREDICTOR + "class_embed.weight", "sem_seg_head.pixel_decoder.mask_features.weight")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-Fill = Callable[[Mapping[str, Tensor]], Tensor]
-"""Tensors by our names -> a tensor that only the other layout has."""
+Fill = Callable[[Mapping[str, Tensor]], Tensor | None]
+"""Tensors by our names -> a tensor that only the other layout has, if it has it for these."""
 
 FIELDS = {"i": r"\d+", "j": r"\d+", "k": r"\d+", "p": "weight|bias", "rest": ".+"}
 
@@ -97,11 +97,17 @@ class Layout:
         return replace(renamed, unused=tuple(unused), unknown=tuple(unknown))
 
     def to_theirs(self, state: Mapping[str, Tensor]) -> Renamed:
-        """A state dict of ours by the names of this layout, with what only it has."""
+        """A state dict of ours by the names of this layout, with what only it has.
+
+        Nothing is added to what it has no place for.
+        """
         rules = [(r.ours, r.theirs, r.form.to_theirs) for r in self.rules if not r.one_way]
         renamed = _rename(state, rules)
+        if renamed.unknown:
+            return renamed
         filled = {u.theirs: u.fill(state) for u in self.unused if u.fill is not None}
-        return replace(renamed, state=renamed.state | filled)
+        added = {name: value for name, value in filled.items() if value is not None}
+        return replace(renamed, state=renamed.state | added)
 
     def within(self, theirs: str = "", ours: str = "") -> Layout:
         """The same layout below these prefixes."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from videomt_bench.evaluation.stream import InferenceSettings
 from videomt_bench.models import TrackSelection
+from videomt_bench.models.encoders import is_pyramid
 from videomt_bench.runs.config import build, merged
 from videomt_bench.sweep.named import dataset_names, named_recipe
 from videomt_bench.zoo.checkpoints import Checkpoint, load_checkpoints
@@ -63,6 +64,8 @@ ENCODERS = {
     "vit_small_patch16_dinov3_qkvb.lvd1689m": "ViT-S, DINOv3",
     "vit_base_patch16_dinov3_qkvb.lvd1689m": "ViT-B, DINOv3",
     "vit_large_patch16_dinov3_qkvb.lvd1689m": "ViT-L, DINOv3",
+    "resnet50.tv_in1k": "ResNet-50",
+    "swin_large_patch4_window12_384.ms_in22k": "Swin-L",
 }
 PARTS = (
     ("Models", lambda c: c.is_built and c.is_video_model),
@@ -132,7 +135,7 @@ def _options(checkpoint: Checkpoint, dataset: str) -> str:
     small = checkpoint.encoder.startswith(SMALLER)
     experiment = "scale" if small else EXPERIMENTS.get(dataset, "vis")
     options = f"{experiment} --variant {checkpoint.variant}"
-    other = small or DINOV3 in checkpoint.encoder
+    other = small or DINOV3 in checkpoint.encoder or is_pyramid(checkpoint.encoder)
     options += f" --encoder {checkpoint.encoder}" if other else ""
     fewer = checkpoint.queries not in ("", QUERIES)
     return options + (f" --set recipe.num_queries={checkpoint.queries}" if fewer else "")
