@@ -254,8 +254,9 @@ def test_what_the_refiner_of_dvis_reads() -> None:
 def test_what_the_refiner_of_cavis_reads() -> None:
     """Normalised tracks, and queries of the segmenter before its norm, without identities (2.4)."""
     model = load_variant("cavis_offline").build(SPEC).eval()
-    for parameter in model.tracker.heads.norm.parameters():
-        parameter.add_(0.1 * torch.randn_like(parameter))
+    for heads in (model.tracker.heads, model.segmenter.decoder.heads):
+        for parameter in heads.norm.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     output, _ = model(clip())
     tracks, memory = model.tracker.to_refine(output)
     norm = model.tracker.heads.norm
