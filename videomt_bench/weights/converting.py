@@ -74,14 +74,16 @@ def in_layout(weights: Weights, to: str) -> tuple[Family, State]:
     targets = [f for f in FAMILIES if to in (f.kind, f.name) and not f.delta]
     if not targets:
         raise unknown("target", to, (*KINDS, *names_of(f for f in FAMILIES if not f.delta)))
-    left: tuple[str, ...] = ()
+    left = ""
     # a layout that fills in what another family is known by would fit as well
     for family in sorted(targets, key=lambda f: f is not weights.family):
-        renamed = family.layout.to_theirs(weights.state)
-        if not renamed.unknown and family.fits(renamed.state):
-            return family, renamed.state
-        left = min((left, renamed.unknown), key=lambda x: len(x) or len(weights.state))
-    names = f", which lack a place for {left[0]}" if left else ""
+        absent = next((n for n in weights.state if not family.layout.has_place(n)), None)
+        if absent is None:
+            renamed = family.layout.to_theirs(weights.state)
+            if not renamed.unknown and family.fits(renamed.state):
+                return family, renamed.state
+        left = left or absent or ""
+    names = f", which lack a place for {left}" if left else ""
     raise BenchError(
         f"weights of the family {weights.family.name!r} cannot be written as {to!r}; its layouts "
         f"are {', '.join(names_of(targets))}{names}"

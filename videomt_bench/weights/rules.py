@@ -109,6 +109,15 @@ class Layout:
         added = {name: value for name, value in filled.items() if value is not None}
         return replace(renamed, state=renamed.state | added)
 
+    def has_place(self, name: str) -> bool:
+        """Whether a tensor of ours has a name in this layout."""
+        return any(
+            _match(template, name) is not None
+            for rule in self.rules
+            if not rule.one_way
+            for template in rule.ours
+        )
+
     def within(self, theirs: str = "", ours: str = "") -> Layout:
         """The same layout below these prefixes."""
         rules = (
