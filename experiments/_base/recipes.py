@@ -26,12 +26,24 @@ def _iterations(video: int) -> dict:
     return dict(video=dict(train=dict(iterations=video)))
 
 
+def _images(change: dict, iterations: int) -> dict:
+    """The segmenter stage of a change for another number of iterations."""
+    return dict(segmenter=dict(change["segmenter"], train=dict(iterations=iterations)))
+
+
 _sides = [320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640]
 _crop = dict(short_sides=_sides, max_size=768, crop=True, flip=0.5)
 _swin = dict(short_sides=[360, 480, 600], max_size=1024, flip=0.5)
 _no_crop = dict(short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5)
 _vis = dict(**_stages(augmentation=_crop), test=dict(short_side=448, top_k=10))
 _ovis = {**_vis, "test": dict(short_side=544, top_k=20)}
+_minvis = dict(
+    **_stages(
+        augmentation=dict(short_sides=[360, 480], max_size=1333, crop=False, flip=0.5),
+        mixture_ratio=None,
+    ),
+    test=dict(short_side=360),
+)
 _720p = dict(**_stages(augmentation=_no_crop, drop_empty=False), test=dict(short_side=720))
 _train = dict(batch=8, precision="fp16", workers=4, per_device=1, checkpoint_interval=1000)
 _layerwise = dict(lr=1e-4, weight_decay=0.05, layer_decay=0.6, warmup=[500, 1000], power=0.9)
@@ -233,7 +245,7 @@ recipes = dict(
         ),
     ),
     minvis=dict(
-        about="MinVIS with ResNet-50: images alone, augmented as by DVIS; one iteration on clips",
+        about="MinVIS with ResNet-50: images of videos alone, and one iteration on clips",
         like="dvis",
         recipe=dict(
             segmenter=dict(train=dict(iterations=8000, batch=32)),
@@ -242,11 +254,9 @@ recipes = dict(
         ),
         datasets=_each(
             _youtube[1:],
-            dict(test=dict(short_side=360)),
-            ytvis_2019=dict(segmenter=dict(train=dict(iterations=6000)), test=dict(short_side=360)),
-            ovis=dict(
-                segmenter=dict(train=dict(iterations=10000)), test=dict(short_side=360, top_k=10)
-            ),
+            _minvis,
+            ytvis_2019=_minvis | _images(_minvis, 6000),
+            ovis=_minvis | _images(_minvis, 10000) | dict(test=dict(short_side=360, top_k=10)),
         ),
     ),
     dvis_plus=dict(

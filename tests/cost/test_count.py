@@ -171,8 +171,8 @@ def test_videomt_costs_what_the_official_code_does(videomt, size, dim, plain, jo
 def test_shapes_and_values_give_the_same_count(videomt):
     model = videomt("vit_tiny_conv_patch8", 7).eval()
     with torch.no_grad():
-        shapes = counting._from_shapes(model, 64, 96)
-        values = counting._from_values(model, 64, 96)
+        shapes = counting._from_shapes(model, 64, 96, 21)
+        values = counting._from_values(model, 64, 96, 21)
     assert shapes == values
     assert shapes is not None
 
@@ -180,7 +180,7 @@ def test_shapes_and_values_give_the_same_count(videomt):
 def test_the_cost_matrix_of_a_matching_tracker_is_counted_without_values_too(toy):
     model = toy(tracker=EmbeddingMatching()).eval()
     with torch.no_grad():
-        assert counting._from_shapes(model, H, W) == counting._from_values(model, H, W)
+        assert counting._from_shapes(model, H, W, 21) == counting._from_values(model, H, W, 21)
     assert macs(toy(tracker=EmbeddingMatching())) - TOY == pytest.approx(Q * Q * D, abs=0.5)
 
 

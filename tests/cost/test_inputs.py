@@ -138,7 +138,9 @@ def test_every_size_is_counted_once(toy, written, monkeypatch):
     counted = []
     count = measure.count_macs
     monkeypatch.setattr(
-        measure, "count_macs", lambda model, h, w: counted.append((h, w)) or count(model, h, w)
+        measure,
+        "count_macs",
+        lambda model, h, w, length: counted.append((h, w)) or count(model, h, w, length),
     )
     measure_inputs(toy(), read_sizes(written("16x24 5\n16x8\n16x24\n16x8 9")), **COUNT)
     assert counted == [(16, 24), (16, 8)]

@@ -26,7 +26,7 @@ def test_every_recipe_is_one_for_every_data_set(name: str) -> None:
         for stage in (found.segmenter, found.video):
             assert stage.augmentation.short_sides
             # DVIS crops the clips of its refiner, and those of YouTube-VIS 2019 in all stages
-            crops = INSTANCES if name != "dvis" else ("ytvis_2019",)
+            crops = {"dvis": ("ytvis_2019",), "minvis": ()}.get(name, INSTANCES)
             assert stage.augmentation.crop == (data in crops)
             assert stage.augmentation.final_crop is None
             assert stage.drop_empty == (data in INSTANCES)
@@ -264,6 +264,19 @@ def test_the_refiner_learns_from_crops(name: str, vipseg: Any, vspw: Any) -> Non
         assert refine is not None
         assert refine.augmentation.crop
         assert refine.augmentation.final_crop is None
+
+
+@pytest.mark.parametrize(
+    ("data", "iterations"),
+    [("ytvis_2019", 6000), ("ytvis_2021", 8000), ("ytvis_2022", 8000), ("ovis", 10000)],
+)
+def test_minvis_learns_single_images_at_two_sizes(data: str, iterations: int) -> None:
+    own = recipe("minvis", data)
+    assert own.segmenter.augmentation.short_sides == (360, 480)
+    assert (own.segmenter.frames, own.segmenter.train.batch) == (1, 32)
+    assert own.segmenter.train.iterations == iterations
+    assert (own.test.short_side, own.test.top_k) == (360, 10)
+    assert own.refine is None
 
 
 def test_the_mixture_of_dvis() -> None:
