@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ from videomt_bench.cost.names import OTHER, ordered
 from videomt_bench.cost.operators import ESTIMATED, HANDLERS, is_negligible, matters
 from videomt_bench.cost.shapes import on_meta, shapes_only
 from videomt_bench.errors import BenchError
-from videomt_bench.models.contracts import Cost, VideoState
+from videomt_bench.models.contracts import Cost, FrameOutput, State, VideoState
 from videomt_bench.models.refiner import COUNTED_FRAMES
 from videomt_bench.models.video import VideoSegmenter
 
@@ -251,7 +252,8 @@ def _declared(model: VideoSegmenter, video_frames: int) -> dict[str, tuple[str, 
 class _Step(nn.Module):
     """One step from a fixed state, as the tracer wants it: tensor in, tuple of tensors out.
 
-    Everything the step gives is returned, as the tracer drops what leads nowhere.
+    All that is computed is returned, as the tracer drops what leads nowhere: what the step gives,
+    and what the segmenter predicts, which a tracker may leave aside.
     """
 
     def __init__(self, model: VideoSegmenter, state: VideoState) -> None:
@@ -260,11 +262,30 @@ class _Step(nn.Module):
         self.state = state
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        with _KeepRead() as read:
+        with _KeepRead() as read, _segmented(self.model) as found:
             result = self.model.step(frame, self.state)
         # what is handed on as it is has no trace, and costs nothing
-        old = {id(x) for x in tensors(self.state)}
-        return (*(x for x in tensors(result) if id(x) not in old), *read.kept)
+        known = {id(x) for x in tensors(self.state)}
+        new = {id(x): x for x in tensors((result, found)) if id(x) not in known}
+        return (*new.values(), *read.kept)
+
+
+@contextmanager
+def _segmented(model: VideoSegmenter) -> Iterator[list[Any]]:
+    """What the segmenter hands to the tracker meanwhile."""
+    found: list[Any] = []
+    segment = model.segment
+
+    def keep(*arguments: Any, **options: Any) -> tuple[FrameOutput, State]:
+        output, memory = segment(*arguments, **options)
+        found.append((output.class_logits, output.mask_logits))
+        return output, memory
+
+    model.segment = keep  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        del model.segment
 
 
 class _KeepRead(TorchFunctionMode):
