@@ -10,8 +10,10 @@ import pytest
 
 from videomt_bench.report.origins import distinctions
 from videomt_bench.report.records import group_runs
+from videomt_bench.report.systems import OTHER, family_of
 from videomt_bench.report.tables.table import build_tables
 from videomt_bench.runs.record import Record
+from videomt_bench.shipped import shipped
 from videomt_bench.sweep.outline import load_outline
 
 TRAINED: dict[str, Any] = {
@@ -127,3 +129,10 @@ def test_published_weights_stand_beside_the_published_numbers(
     assert (found.variant, found.label) == (row, label)
     assert [r.run_id for r in found.records] == ["tested"]
     assert found.published[metric].text == expected
+
+
+def test_every_shipped_variant_has_a_family() -> None:
+    """Figures mark points by it; a new variant of this project is named in ``systems``."""
+    names = [file.stem for file in shipped("variants").glob("*.py")]
+    assert len(names) > 30
+    assert [name for name in names if family_of(name) == OTHER] == []
