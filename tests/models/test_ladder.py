@@ -89,8 +89,10 @@ def test_products_of_a_frame(name: str, gmacs: float, context: float) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:TF32")
-def test_both_counters_see_the_unused_heads() -> None:
-    """What leads to no output is left out by a tracer, as by a compiler."""
+def test_heads_that_are_left_aside_are_counted_where_they_run() -> None:
+    """What leads to no output is left out by a tracer: the segmenter's masks, which always run,
+    and those of the tracker's layers before its last, which run where unused heads are asked for.
+    """
     counts = {}
     for unused in (False, True):
         part = partial(CavisTracker, context="none", unused_heads=unused)
@@ -98,9 +100,9 @@ def test_both_counters_see_the_unused_heads() -> None:
         macs = count_macs(model, 48, 64).by_operator
         counts[unused] = round(1e9 * macs["einsum"])
         dim = model.segmenter.dim
-    sizes, pixels = SPEC.sizes, 12 * 16
-    layers = (sizes.tracker_layers - 1) * sizes.dim
-    assert counts[True] - counts[False] == SPEC.num_queries * pixels * (layers + dim)
+    sizes, product = SPEC.sizes, SPEC.num_queries * 12 * 16
+    assert counts[False] == product * (dim + sizes.dim)
+    assert counts[True] == product * (dim + sizes.tracker_layers * sizes.dim)
 
 
 @pytest.mark.parametrize("name", LEAN)
