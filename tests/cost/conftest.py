@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from videomt_bench.cost import count as counting
 from videomt_bench.models.contracts import FrameFeatures, FrameOutput, FrameSegmenter
 from videomt_bench.models.encoders import EncoderSpec
 from videomt_bench.models.eomt import EoMT
@@ -54,6 +55,17 @@ def toy():
         return VideoSegmenter(ToySegmenter(extra), memory, tracker or QueryIndex())
 
     return build
+
+
+@pytest.fixture(params=["shapes", "values"])
+def way(request, monkeypatch):
+    """Both ways to count, each without the other."""
+    name = {"shapes": "_from_values", "values": "_from_shapes"}[request.param]
+
+    def refuse(*_):
+        raise AssertionError(name)
+
+    monkeypatch.setattr(counting, name, refuse)
 
 
 @pytest.fixture

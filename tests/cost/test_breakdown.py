@@ -10,7 +10,6 @@ from torch import nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from videomt_bench.cost import breakdown as timing
-from videomt_bench.cost import count as counting
 from videomt_bench.cost.breakdown import breakdown, component_times
 from videomt_bench.cost.clock import Setting, running
 from videomt_bench.cost.components import METHODS, count_parameters, watched
@@ -70,13 +69,6 @@ NESTED_PARAMS = {
     "decoder": (D + 1) * D,
     "tracker": (D + 1) * 3 * D + 3 * D * D,
 }
-
-
-@pytest.fixture(params=["shapes", "values"])
-def way(request, monkeypatch):
-    """Both ways to count, each without the other."""
-    name = {"shapes": "_from_values", "values": "_from_shapes"}[request.param]
-    monkeypatch.setattr(counting, name, lambda *_: None)
 
 
 def macs(model):

@@ -15,7 +15,7 @@ from videomt_bench.cost.count import count_macs
 from videomt_bench.cost.operators import ESTIMATED, HANDLERS, NEGLIGIBLE, is_negligible, matters
 from videomt_bench.errors import BenchError
 from videomt_bench.models.contracts import Cost
-from videomt_bench.models.memories import QueryFusion, QueryPropagation
+from videomt_bench.models.memories import LearnedQueries, QueryFusion, QueryPropagation
 from videomt_bench.models.trackers import EmbeddingMatching
 from videomt_bench.models.variant import SlotSizes
 
@@ -56,13 +56,6 @@ class Multihead(nn.Module):
 
     def forward(self, x):
         return self.attention(x, x, x, need_weights=False)[0]
-
-
-@pytest.fixture(params=["shapes", "values"])
-def way(request, monkeypatch):
-    """Both ways to count, each without the other."""
-    name = {"shapes": "_from_values", "values": "_from_shapes"}[request.param]
-    monkeypatch.setattr(counting, name, lambda *_: None)
 
 
 def macs(model):
@@ -172,9 +165,22 @@ def test_shapes_and_values_give_the_same_count(videomt):
     model = videomt("vit_tiny_conv_patch8", 7).eval()
     with torch.no_grad():
         shapes = counting._from_shapes(model, 64, 96, 21)
-        values = counting._from_values(model, 64, 96, 21)
-    assert shapes == values
-    assert shapes is not None
+    assert shapes == count_macs(model, 64, 96, shapes=False)
+
+
+def test_queries_that_learn_are_counted_with_values(toy):
+    """A view of a parameter without gradients is what PyTorch's counter cannot hook into."""
+    model = toy(memory=LearnedQueries(SIZES))
+    assert count_macs(model, H, W, shapes=False) == count_macs(model, H, W)
+
+
+def test_a_model_that_cannot_run_keeps_both_reasons(toy):
+    def fails(x):
+        raise ValueError("without values" if x.is_meta else "with values")
+
+    with pytest.raises(ValueError, match="with values") as error:
+        count_macs(toy(extra=Lambda(fails)), H, W)
+    assert str(error.value.__context__) == "without values"
 
 
 def test_the_cost_matrix_of_a_matching_tracker_is_counted_without_values_too(toy):
@@ -254,11 +260,14 @@ def test_declared_cost_is_added(toy):
 def test_the_model_is_left_as_it_was(videomt):
     model = videomt("vit_tiny_conv_patch8", 7).train()
     model.segmenter.encoder.eval()
+    model.memory.learned.requires_grad_(False)
     fused = [m for m in model.modules() if hasattr(m, "fused_attn")]
     fused[0].fused_attn = False
     modes = {name: m.training for name, m in model.named_modules()}
     weights = {name: x.clone() for name, x in model.state_dict().items()}
+    learning = [p.requires_grad for p in model.parameters()]
     count_macs(model, 64, 96)
+    assert [p.requires_grad for p in model.parameters()] == learning
     assert {name: m.training for name, m in model.named_modules()} == modes
     assert [m.fused_attn for m in fused] == [False] + [True] * (len(fused) - 1)
     assert all(torch.equal(x, weights[name]) for name, x in model.state_dict().items())

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from videomt_bench.cost.attention import unfused_attention
 from videomt_bench.cost.components import components_by_path, watched
-from videomt_bench.cost.modes import evaluating
+from videomt_bench.cost.modes import evaluating, frozen
 from videomt_bench.cost.names import OTHER, ordered
 from videomt_bench.cost.operators import ESTIMATED, HANDLERS, is_negligible, matters
 from videomt_bench.cost.shapes import on_meta, shapes_only
@@ -61,12 +61,18 @@ class MacCount:
 
 
 def count_macs(
-    model: VideoSegmenter, height: int, width: int, video_frames: int = COUNTED_FRAMES
+    model: VideoSegmenter,
+    height: int,
+    width: int,
+    video_frames: int = COUNTED_FRAMES,
+    *,
+    shapes: bool = True,
 ) -> MacCount:
     """Count one frame of one stream after its first, at ``height`` × ``width`` input pixels.
 
     Nothing is computed where that is possible: shapes are traced on the meta device. A model that
-    looks at values (Hungarian matching) is run with random frames where its parameters are.
+    looks at values (Hungarian matching) is run with random frames where its parameters are; so is
+    every model without ``shapes``, which is faster for one that is very small.
 
     An operator of your own is counted once its formula is registered with
     ``torch.utils.flop_counter.register_flop_formula``; a part's method ``cost() -> Cost`` adds
@@ -79,23 +85,24 @@ def count_macs(
     if video_frames < 1:
         raise BenchError(f"a video of {video_frames} frames has no cost; it must have at least 1")
     size = height, width, video_frames
-    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+    # PyTorch's counter hooks into gradients, which views of parameters break
+    with evaluating(model), frozen(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _from_shapes(model, *size) or _from_values(model, *size)
+        if not shapes:
+            return _from_values(model, *size)
+        try:
+            return _from_shapes(model, *size)
+        # whatever goes wrong without values is tried again with them; both reasons stay in a chain
+        except Exception:
+            return _from_values(model, *size)
 
 
-def _from_shapes(
-    model: VideoSegmenter, height: int, width: int, video_frames: int
-) -> MacCount | None:
-    """Count on the meta device; None if the model needs values."""
-    try:
-        shapes = on_meta(model)
-        with shapes_only():
-            trace = _trace(shapes, torch.empty(1, 3, height, width))
-        return _checked(trace, _declared(model, video_frames))
-    # whatever goes wrong without values is tried again with them, and reported from there
-    except Exception:
-        return None
+def _from_shapes(model: VideoSegmenter, height: int, width: int, video_frames: int) -> MacCount:
+    """Count on the meta device, which fails where the model needs values."""
+    shapes = on_meta(model)
+    with shapes_only():
+        trace = _trace(shapes, torch.empty(1, 3, height, width))
+    return _checked(trace, _declared(model, video_frames))
 
 
 def _from_values(model: VideoSegmenter, height: int, width: int, video_frames: int) -> MacCount:
