@@ -11,7 +11,6 @@ from videomt_bench.data.generate import GeneratorSettings, make_ytvis
 from videomt_bench.data.ytvis import locate_ytvis, read_ytvis
 from videomt_bench.evaluation.stream import InferenceSettings, run_videos
 from videomt_bench.models import EncoderSpec, ModelSpec, OfflineVideo, daq_offline, load_variant
-from videomt_bench.models.conformance import check_variant
 from videomt_bench.models.daq_offline import (
     TrackedFrames,
     best_tracks,
@@ -72,11 +71,6 @@ def test_parts_of_a_video_are_one_video(most: int, monkeypatch: pytest.MonkeyPat
     assert rows[0, 0, : len(numbers), 0].tolist() == numbers
     others = linked(video().frame_queries)[:, : 4 - len(numbers)]
     assert torch.equal(rows[0, :, len(numbers) :], others)
-
-
-@pytest.mark.parametrize("name", ["dvis_daq_offline", "dvis_daq_offline_conv"])
-def test_the_contract_holds_offline(name: str) -> None:
-    assert [c for c in check_variant(load_variant(name)) if not c.passed] == []
 
 
 @torch.no_grad()

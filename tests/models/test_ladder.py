@@ -17,7 +17,7 @@ from videomt_bench.models import (
     Variant,
     load_variant,
 )
-from videomt_bench.models.conformance import SPEC, check_variant
+from videomt_bench.models.conformance import SPEC
 
 DINOV2 = "vit_large_patch14_dinov2", 592
 REGISTERS = "vit_large_patch14_reg4_dinov2", 640
@@ -32,12 +32,6 @@ REFERENCE_EMBEDDING = 512 * 256 + 256
 def large(encoder: tuple[str, int]) -> ModelSpec:
     """ViT-L, YouTube-VIS 2019, the published number of queries."""
     return ModelSpec(EncoderSpec(*encoder), num_classes=40, num_queries=200)
-
-
-@pytest.mark.parametrize("name", [*STEPS, *(f"{name}_lean" for name in LEAN)])
-def test_the_contract(name: str) -> None:
-    failed = [check for check in check_variant(load_variant(name)) if not check.passed]
-    assert not failed
 
 
 @pytest.mark.parametrize(

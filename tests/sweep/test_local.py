@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,15 @@ def command(results: Path, settings: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "videomt_bench", *arguments, "--json", *as_arguments(settings)]
 
 
+def long_training(iterations: int) -> dict[str, Any]:
+    """Settings of one run that lasts long enough to be interrupted."""
+    return {
+        "variants": ["step6_videomt"],
+        "recipe.video.train.iterations": iterations,
+        "recipe.video.train.checkpoint_interval": 5,
+    }
+
+
 def records(results: Path) -> dict[str, Record]:
     found = [read_record(file) for file in (results / "records").glob("*.json")]
     return {record.spec["variant"]: record for record in found}
@@ -40,6 +50,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     runs = json.loads(done.stdout.splitlines()[-1])["runs"]
     assert [run["state"] for run in runs] == ["completed", "completed"]
     return root / "results", settings
+
+
+@pytest.fixture
+def prepared(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A folder of results where the image stage is done and nothing else."""
+    work = tmp_path / "results" / "work"
+    for folder in (finished[0] / "work").glob("segmenter-*"):
+        shutil.copytree(folder, work / folder.name)
+    return tmp_path / "results", finished[1]
 
 
 def test_every_run_has_a_complete_record(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -64,7 +83,8 @@ def test_a_second_launch_does_nothing(finished: tuple[Path, dict[str, Any]]) -> 
 def test_a_stage_can_be_done_again(finished: tuple[Path, dict[str, Any]]) -> None:
     results, settings = finished
     before = records(results)["step6_videomt"]
-    again = [*command(results, settings), "--redo", "cost"]
+    one = {**settings, "variants": ["step6_videomt"]}
+    again = [*command(results, one), "--redo", "cost"]
     subprocess.run(again, capture_output=True, text=True, check=True)
     after = records(results)["step6_videomt"]
     assert after.state == "completed"
@@ -72,7 +92,10 @@ def test_a_stage_can_be_done_again(finished: tuple[Path, dict[str, Any]]) -> Non
     assert after.stages["cost"].seconds != before.stages["cost"].seconds
 
 
-def test_a_run_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
+def test_a_run_that_fails_leaves_the_others_alone(
+    prepared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    results, settings = prepared
     mine = tmp_path / "variants"
     mine.mkdir()
     (mine / "broken.py").write_text(
@@ -82,16 +105,16 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
         "        raise ValueError('this idea does not work')\n"
         "VARIANT = Variant('broken', EoMT.from_spec, Broken)\n"
     )
-    settings = micro_settings(tmp_path, variants=["broken", "step4_frame_by_frame"])
+    settings = {**settings, "variants": ["broken", "step4_frame_by_frame"]}
     done = subprocess.run(
-        command(tmp_path / "results", settings),
+        command(results, settings),
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "VIDEOMT_BENCH_VARIANTS": str(mine)},
     )
     assert done.returncode == 1, done.stderr
-    found = records(tmp_path / "results")
+    found = records(results)
     assert found["step4_frame_by_frame"].state == "completed"
     assert found["broken"].state == "failed"
     assert found["broken"].reason == "ValueError: this idea does not work"
@@ -99,13 +122,10 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
     assert "this idea does not work" in done.stderr
 
 
-def test_a_killed_job_is_a_record_and_continues(tmp_path: Path) -> None:
+def test_a_killed_job_is_a_record_and_continues(prepared: tuple[Path, dict[str, Any]]) -> None:
     """SIGKILL of the training process: the sweep says so; a second launch finishes the run."""
-    settings = micro_settings(
-        tmp_path, variants=["step6_videomt"], **{"recipe.video.train.checkpoint_interval": 5}
-    )
-    settings["recipe.video.train.iterations"] = 60
-    results = tmp_path / "results"
+    results, settings = prepared
+    settings = {**settings, **long_training(60)}
     with subprocess.Popen(command(results, settings), stderr=subprocess.PIPE, text=True) as sweep:
         _kill_when(results, "*/video/checkpoint.pth")
         _, text = sweep.communicate(timeout=120)
@@ -123,12 +143,12 @@ def test_a_killed_job_is_a_record_and_continues(tmp_path: Path) -> None:
     assert {json.loads(line)["step"] for line in lines} == set(range(1, 61))
 
 
-def test_a_sweep_that_is_asked_to_end_takes_its_jobs_with_it(tmp_path: Path) -> None:
+def test_a_sweep_that_is_asked_to_end_takes_its_jobs_with_it(
+    prepared: tuple[Path, dict[str, Any]],
+) -> None:
     """SIGTERM to the command: the training saves, says so and ends; a second launch continues."""
-    settings = micro_settings(tmp_path, variants=["step6_videomt"])
-    settings["recipe.video.train.iterations"] = 400
-    settings["recipe.video.train.checkpoint_interval"] = 5
-    results = tmp_path / "results"
+    results, settings = prepared
+    settings = {**settings, **long_training(400)}
     with subprocess.Popen(command(results, settings), stderr=subprocess.DEVNULL) as sweep:
         _wait_for(results, "*/video/checkpoint.pth")
         sweep.send_signal(signal.SIGTERM)

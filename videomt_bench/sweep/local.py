@@ -146,16 +146,26 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _settle(task: Task, store: Store) -> str | None:
     """The reason of a failure once a job has ended, or None; a killed one gets its record here."""
-    try:
-        task.job.result()
-    except Exception as error:
+    if not _has_result(task.job):
         record = open_record(task.spec, store)
         if record.state in ("planned", "running"):
             record.state = "failed"
-            record.reason = f"the process ended without a result: {_last_line(task.job) or error}"
+            said = _last_line(task.job)
+            record.reason = "the process ended without a result" + (f": {said}" if said else "")
             store.save(record)
     record = open_record(task.spec, store)
     return record.reason or record.state if record.state in FAILED else None
+
+
+def _has_result(job: Any) -> bool:
+    """Whether an ended job gave its result, for whose file submitit waits a while if it is lost."""
+    if not job.paths.result_pickle.is_file():
+        return False
+    try:
+        job.result()
+    except Exception:
+        return False
+    return True
 
 
 def _last_line(job: Any) -> str:
