@@ -125,7 +125,7 @@ def test_a_run_that_fails_leaves_the_others_alone(
 def test_a_killed_job_is_a_record_and_continues(prepared: tuple[Path, dict[str, Any]]) -> None:
     """SIGKILL of the training process: the sweep says so; a second launch finishes the run."""
     results, settings = prepared
-    settings = {**settings, **long_training(60)}
+    settings = {**settings, **long_training(40)}
     with subprocess.Popen(command(results, settings), stderr=subprocess.PIPE, text=True) as sweep:
         _kill_when(results, "*/video/checkpoint.pth")
         _, text = sweep.communicate(timeout=120)
@@ -140,7 +140,7 @@ def test_a_killed_job_is_a_record_and_continues(prepared: tuple[Path, dict[str, 
     (record,) = records(results).values()
     assert (record.state, record.reason) == ("completed", None)
     lines = (results / "work" / record.run_id / "video" / "losses.jsonl").read_text().splitlines()
-    assert {json.loads(line)["step"] for line in lines} == set(range(1, 61))
+    assert {json.loads(line)["step"] for line in lines} == set(range(1, 41))
 
 
 def test_a_sweep_that_is_asked_to_end_takes_its_jobs_with_it(

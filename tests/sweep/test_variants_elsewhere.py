@@ -75,11 +75,10 @@ def test_a_variant_of_elsewhere(place: Any, tmp_path: Path) -> None:
     assert Path(shown["file"]).is_relative_to(tmp_path)
     assert all(check["passed"] for check in run("variants", "check", "running_mean")["checks"])
 
-    settings = as_arguments(micro_settings(tmp_path, variants=["step6_videomt", "running_mean"]))
+    settings = as_arguments(micro_settings(tmp_path, variants=["running_mean"]))
     results = ["--results", str(tmp_path / "results")]
-    runs = run("sweep", "run", "demo", *results, *settings)["runs"]
-    assert {run["state"] for run in runs} == {"completed"}, runs
-    assert len(runs) == 2
+    runs = run("sweep", "run", "demo", "--executor", "debug", *results, *settings)["runs"]
+    assert [run["state"] for run in runs] == ["completed"], runs
 
     run("report", "demo", *results, "--out", str(tmp_path / "reports"), *settings)
     table = (tmp_path / "reports" / "demo.md").read_text(encoding="utf-8")
