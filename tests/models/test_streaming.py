@@ -26,20 +26,20 @@ def _same(a: ClipOutput, b: ClipOutput) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
-@pytest.mark.parametrize("window", [1, 2, 3, 7])
 @torch.no_grad()
-def test_any_window_gives_the_clip(variant: Variant, window: int) -> None:
+def test_any_window_gives_the_clip(variant: Variant) -> None:
     torch.manual_seed(0)
     model = variant.build(SPEC).eval()
     clip = torch.randn(2, FRAMES, 3, 48, 64)
     whole, _ = model(clip)
-    state, parts = None, []
-    for start in range(0, FRAMES, window):
-        output, state = model(clip[:, start : start + window], state)
-        parts.append(output)
-    for name in ("class_logits", "mask_logits"):
-        joined = torch.cat([getattr(p, name) for p in parts], 1)
-        torch.testing.assert_close(joined, getattr(whole, name), atol=1e-5, rtol=0)
+    for window in (1, 2, 3):
+        state, parts = None, []
+        for start in range(0, FRAMES, window):
+            output, state = model(clip[:, start : start + window], state)
+            parts.append(output)
+        for name in ("class_logits", "mask_logits"):
+            joined = torch.cat([getattr(p, name) for p in parts], 1)
+            torch.testing.assert_close(joined, getattr(whole, name), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
