@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from videomt_bench.errors import BenchError
+from videomt_bench.report.tables.comparable import measured_setting
 from videomt_bench.report.tables.display import Display, Notes, fixed, signed, significant
 from videomt_bench.report.tables.table import ReportTable, build_tables
 from videomt_bench.runs.record import Metric
@@ -284,3 +285,21 @@ def test_number_formats():
     assert marks[:2] + marks[25:] == ["a", "b", "z", "aa", "ab"]
     assert notes.letter("note 1") == "b"
     assert [notes.dagger(f"p{i}") for i in range(5)] == ["†", "‡", "§", "¶", "††"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        ("vit_large_patch14_reg4_dinov2", "ViT-L, DINOv2, OVIS"),
+        ("eva02_large_patch14_224.mim_m38m", "ViT-L, EVA-02, OVIS"),
+        ("swin_large_patch4_window12_384.ms_in22k", "Swin-L, OVIS"),
+        ("resnet50.tv_in1k", "resnet50.tv_in1k, IN-1K, OVIS"),
+    ],
+)
+def test_a_setting_is_in_the_words_of_published_tables(encoder: str, words: str):
+    assert (
+        measured_setting(
+            {"encoder": {"name": encoder}, "dataset": {"name": "ovis", "layout": "ovis"}}
+        )
+        == words
+    )

@@ -11,7 +11,7 @@ from videomt_bench.report.protocol import COST_METRICS, cost_cell, words
 from videomt_bench.report.published import PublishedCell
 from videomt_bench.report.rows import Row
 
-SIZES = {"tiny": "ViT-T", "small": "ViT-S", "base": "ViT-B", "large": "ViT-L"}
+SIZES = {"tiny": "T", "small": "S", "base": "B", "large": "L"}
 TRAININGS = {
     "dinov3": "DINOv3",
     "dinov2": "DINOv2",
@@ -35,7 +35,9 @@ TEST_SIZE = re.compile(r"at (?:its own test size, )?a short side of (\d+)")
 def measured_setting(spec: Mapping[str, Any]) -> str:
     """Encoder, pre-training and data set of a run in the words of published tables."""
     encoder, dataset = str(spec["encoder"].get("name")), spec["dataset"]
-    size = next((title for part, title in SIZES.items() if f"_{part}_" in encoder), encoder)
+    family = "Swin" if encoder.startswith("swin") else "ViT"
+    sizes = (f"{family}-{title}" for part, title in SIZES.items() if f"_{part}_" in encoder)
+    size = next(sizes, encoder)
     training = next((title for part, title in TRAININGS.items() if part in encoder), "")
     generated = bool(dataset.get("generate"))
     name = str(dataset.get("name"))
