@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 
 import pytest
 
 from videomt_bench import cli
+from videomt_bench.cost import count as counting
 from videomt_bench.models.refiner import COUNTED_FRAMES
 from videomt_bench.models.variant import SMALL_DECODERS
 
@@ -116,6 +118,22 @@ def test_what_is_refused(cost, tmp_path, monkeypatch, arguments, sentence):
     assert sentence in line
 
 
+@pytest.fixture
+def traced_once(monkeypatch):
+    """What a step of a model computes is counted once; it does not know how long its video is."""
+    traces = {}
+
+    def once(model, frame):
+        key = type(model.tracker), model.refiner is None, frame.shape
+        if key not in traces:
+            traces[key] = trace(model, frame)
+        return copy.deepcopy(traces[key])
+
+    trace = counting._trace
+    monkeypatch.setattr(counting, "_trace", once)
+
+
+@pytest.mark.usefixtures("traced_once")
 def test_the_length_of_the_video_of_a_refiner(cost):
     def document(*arguments, variant="dvis_plus_offline"):
         return last(cost("--variant", variant, *SMALL, "--input", "64x96", "--json", *arguments)[1])

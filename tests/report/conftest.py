@@ -86,9 +86,12 @@ def metrics_of(stats: VideoStats) -> dict[str, Metric]:
 Save = Callable[..., Record]
 
 
-@pytest.fixture
-def save(tmp_path: Path) -> Save:
-    """Write a record, with statistics beside it unless its state says that it failed."""
+BARE = {**EXPERIMENT, "figures": ["training"]}
+"""There are no logs of training, so a report has no figures, which take most of its time."""
+
+
+def saves_to(folder: Path) -> Save:
+    """Writes records, with statistics beside them unless their state says that they failed."""
 
     def write(variant: str, seed: int, hit_rate: float = 0.5, **changes: Any) -> Record:
         spec_changes = changes.pop("spec", {})
@@ -97,17 +100,22 @@ def save(tmp_path: Path) -> Save:
         record = Record(run_id, record_spec, changes.pop("state", "completed"))
         if record.state == "completed":
             stats = made_up_stats(hit_rate, seed)
-            stats.save(tmp_path / "results" / "records" / f"{run_id}.npz")
+            stats.save(folder / "results" / "records" / f"{run_id}.npz")
             record.metrics = metrics_of(stats)
             record.video_stats = f"{run_id}.npz"
             fps = {"model": 120.0, "end_to_end": 80.0}
             record.cost = {"params": 812_345, "gmacs": 0.0512, "fps": fps, "protocol": PROTOCOL}
         for name, value in changes.items():
             setattr(record, name, value)
-        write_json(tmp_path / "results" / "records" / f"{run_id}.json", record.to_json())
+        write_json(folder / "results" / "records" / f"{run_id}.json", record.to_json())
         return record
 
     return write
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    return saves_to(tmp_path)
 
 
 @pytest.fixture

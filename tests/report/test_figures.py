@@ -360,7 +360,8 @@ def test_published_numbers_alone_are_figures(results: Path, name: str):
 
 def test_figures_are_the_same_each_time(measured: Path):
     table = table_of(measured)
-    experiment = {**EXPERIMENT, "figures": ["ladder", "tradeoff", "results"]}
+    """Those that a report has by default are compared as its files."""
+    experiment = {**EXPERIMENT, "figures": ["ladder"]}
     first, second = (
         [
             rendered(f.draw, kind)

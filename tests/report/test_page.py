@@ -24,7 +24,7 @@ from videomt_bench.report.page.tables import sort_value, table_html
 from videomt_bench.report.tables.display import Cell, Column, Display
 from videomt_bench.report.tables.table import build_tables
 
-from .conftest import EXPERIMENT, Save
+from .conftest import EXPERIMENT, Save, saves_to
 
 HOSTILE = "<script>window.hit=1</script>\"'><img src=x onerror=window.hit=1>&amp;</style>\x00]]>-->"
 HALF = "\x1b\ud800"
@@ -65,14 +65,19 @@ class Parsed(HTMLParser):
         return [a[attribute] or "" for _, a in self.elements if attribute in a]
 
 
-@pytest.fixture
-def full(results: Path, save: Save) -> Path:
+def fill(folder: Path) -> Path:
+    save = saves_to(folder)
     for seed in (1, 2):
         save("step6_videomt", seed, 0.6)
         save("step5_propagation", seed, 0.4)
     save("step4_frame_by_frame", 1, state="failed", reason=HOSTILE)
-    (results / "records" / "broken.json").write_text("{")
-    return results
+    (folder / "results" / "records" / "broken.json").write_text("{")
+    return folder / "results"
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    return fill(tmp_path)
 
 
 def page_of(results: Path, out: Path, **changes: Any) -> str:
@@ -242,14 +247,20 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of a page with hostile names."""
+    folder = tmp_path_factory.mktemp("page")
+    page_of(fill(folder), folder, **hostile_experiment())
+    return (folder / "made-up.html").as_uri()
+
+
 Open = Callable[..., Any]
 
 
 @pytest.fixture
-def opened(browser: Any, full: Path, tmp_path: Path) -> Iterator[Open]:
+def opened(browser: Any, address: str) -> Iterator[Open]:
     """Opens the page; at the end there was no console error and no request but for the file."""
-    page_of(full, tmp_path, **hostile_experiment())
-    address = (tmp_path / "made-up.html").as_uri()
     complaints: list[str] = []
     requests: list[str] = []
     contexts = []

@@ -23,7 +23,7 @@ from videomt_bench.runs.record import Metric
 from videomt_bench.sweep.experiment_file import experiment_names
 from videomt_bench.sweep.outline import load_outline
 
-from .conftest import EXPERIMENT, Save
+from .conftest import BARE, EXPERIMENT, Save
 from .made_up import panoptic_stats, semantic_stats
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_bad_records_are_problems_by_name_and_the_rest_is_made(full: Path, tmp_p
     assert files[:3] == ["damaged.json", "empty.json", "newer.json"]
     assert any("disagrees on AP" in problem.reason for problem in report.problems)
     assert report.tables[0].main.rows[2][1].text != "–"
-    write_tables(report.tables, tmp_path / "out", EXPERIMENT)
+    write_tables(report.tables, tmp_path / "out", BARE)
     text = (tmp_path / "out" / "made-up.md").read_text()
     assert "### Problems" in text
     for file in files:
@@ -244,15 +244,15 @@ def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_reports_are_made_without_torch(tmp_path: Path):
-    results = ROOT / "results" / "measured"
+    results = ROOT / "results" / "measured" / "cost"
     done = without_torch(
-        "report", "ablation", "--results", str(results / "ablation"), "--out", str(tmp_path),
+        "report", "propagation", "--results", str(results), "--out", str(tmp_path),
         "--mix-protocols", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     files = json.loads(done.stdout.splitlines()[-1])["files"]
-    assert str(tmp_path / "ablation.md") in files
-    assert "318" in (tmp_path / "ablation.md").read_text()
+    assert {str(tmp_path / f"propagation{x}") for x in (".md", "-tradeoff.png")} <= set(files)
+    assert "318" in (tmp_path / "propagation.md").read_text()
     wrong = without_torch("report", "ablaton")
     assert wrong.returncode == 2
     assert "did you mean 'ablation'" in wrong.stderr

@@ -16,19 +16,22 @@ from rich.console import Console
 
 from videomt_bench.errors import BenchError
 from videomt_bench.report.figures import files as figure_files
-from videomt_bench.report.figures.style import FORMATS, rendered, spread
+from videomt_bench.report.figures.style import rendered, spread
 from videomt_bench.report.tables.latex import escape, latex_table
 from videomt_bench.report.tables.table import build_tables
 from videomt_bench.report.write import terminal_table, write_report
 from videomt_bench.sweep.experiment import load_experiment
 
-from .conftest import EXPERIMENT, Save
+from .conftest import BARE, EXPERIMENT, saves_to
 
 NASTY = r"50% of $x_1 & y^2 ~ {a} #3 \bad | <b> [2] *z* `q` é 中"
 
 
-@pytest.fixture
-def full(results: Path, save: Save) -> Path:
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results that no test changes."""
+    folder = tmp_path_factory.mktemp("full")
+    save, results = saves_to(folder), folder / "results"
     for seed in (1, 2):
         save("step6_videomt", seed, 0.6)
         save("step5_propagation", seed, 0.4)
@@ -37,9 +40,14 @@ def full(results: Path, save: Save) -> Path:
     return results
 
 
-def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
-    out = tmp_path / "new" / "out"
-    files = write_report(full, out, EXPERIMENT, draws=20)
+@pytest.fixture(scope="module")
+def files(full: Path) -> list[Path]:
+    """A whole report, in a folder that was not there."""
+    return write_report(full, full.parent / "new" / "out", EXPERIMENT, draws=20)
+
+
+def test_all_files_are_written_and_hold_the_table(full: Path, files: list[Path]):
+    out = full.parent / "new" / "out"
     assert [f.name for f in files] == [
         "made-up.md", "made-up.csv", "made-up.tex", "made-up.html",
         "made-up-figure.pdf", "made-up-figure.svg", "made-up-figure.png",
@@ -58,10 +66,9 @@ def test_all_files_are_written_and_hold_the_table(full: Path, tmp_path: Path):
     assert image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
 
 
-def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
-    first = write_report(full, tmp_path / "a", EXPERIMENT, draws=20)
-    second = write_report(full, tmp_path / "b", EXPERIMENT, draws=20)
-    for a, b in zip(first, second, strict=True):
+def test_reports_are_the_same_byte_for_byte(full: Path, files: list[Path], tmp_path: Path):
+    again = write_report(full, tmp_path, EXPERIMENT, draws=20)
+    for a, b in zip(files, again, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
         assert not re.search(rb"CreationDate|<dc:date>|tEXtSoftware", a.read_bytes()), a.name
 
@@ -69,31 +76,36 @@ def test_reports_are_the_same_byte_for_byte(full: Path, tmp_path: Path):
 def test_figures_that_are_there_are_not_made_again(
     full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """One figure in two formats is enough to see it."""
     made: list[str] = []
+    kinds = ("svg", "png")
+    experiment = {**EXPERIMENT, "figures": ["results"]}
 
     def counted(draw: Any, kind: str) -> bytes:
         made.append(kind)
         return rendered(draw, kind)
 
     monkeypatch.setattr(figure_files, "rendered", counted)
-    files = write_report(full, tmp_path, EXPERIMENT, draws=20)
-    assert made == [*FORMATS] * 2
+    monkeypatch.setattr(figure_files, "FORMATS", kinds)
+    files = write_report(full, tmp_path, experiment, draws=20)
+    assert made == [*kinds]
     before = {file: file.read_bytes() for file in files}
-    write_report(full, tmp_path, EXPERIMENT, draws=20)
-    assert made == [*FORMATS] * 2
+    write_report(full, tmp_path, experiment, draws=20)
+    assert made == [*kinds]
     # a file that is damaged or away is made again, and so is a figure of other values
     (tmp_path / "made-up-figure.png").write_bytes(b"")
-    (tmp_path / "made-up-tradeoff.pdf").unlink()
-    write_report(full, tmp_path, EXPERIMENT, draws=20)
-    assert made == [*FORMATS] * 4
+    write_report(full, tmp_path, experiment, draws=20)
+    assert made == [*kinds] * 2
+    (tmp_path / "made-up-figure.svg").unlink()
+    write_report(full, tmp_path, experiment, draws=20)
+    assert made == [*kinds] * 3
     assert {file: file.read_bytes() for file in files} == before
-    changed = {**EXPERIMENT, "title": "Another title"}
-    write_report(full, tmp_path, changed, draws=20)
-    assert made == [*FORMATS] * 6
+    write_report(full, tmp_path, {**experiment, "title": "Another title"}, draws=20)
+    assert made == [*kinds] * 4
 
 
 def test_a_report_of_nothing_is_a_table_of_reasons(results: Path, tmp_path: Path):
-    write_report(results, tmp_path / "out", EXPERIMENT)
+    write_report(results, tmp_path / "out", BARE)
     text = (tmp_path / "out" / "made-up.md").read_text()
     assert text.count("–<sup>a</sup>") >= 3
     assert "<sup>a</sup> not run" in text
@@ -102,12 +114,12 @@ def test_a_report_of_nothing_is_a_table_of_reasons(results: Path, tmp_path: Path
 def test_a_folder_that_cannot_be_written_is_one_sentence(full: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match="cannot write"):
-        write_report(full, tmp_path / "file" / "out", EXPERIMENT, draws=5)
+        write_report(full, tmp_path / "file" / "out", BARE, draws=5)
 
 
 def test_markdown_rows_have_as_many_cells_as_the_header(full: Path, tmp_path: Path):
     rows = [{**EXPERIMENT["rows"][2], "label": "a | b\n<script>"}, EXPERIMENT["rows"][0]]
-    write_report(full, tmp_path, {**EXPERIMENT, "rows": rows}, draws=5)
+    write_report(full, tmp_path, {**BARE, "rows": rows}, draws=5)
     text = (tmp_path / "made-up.md").read_text()
     lines = [re.sub(r"\\\|", "", line) for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines[:4]} == {lines[0].count("|")}
@@ -126,7 +138,7 @@ def test_every_special_character_is_escaped():
 
 
 def test_latex_is_well_formed(full: Path, tmp_path: Path):
-    write_report(full, tmp_path, EXPERIMENT, draws=5)
+    write_report(full, tmp_path, BARE, draws=5)
     text = (tmp_path / "made-up.tex").read_text()
     for environment in ("table*", "tabular", "minipage"):
         assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}")
