@@ -273,32 +273,6 @@ def test_a_base_for_weights_that_are_whole(tmp_path: Path) -> None:
         load_weights(file, model_of("step6_videomt"), base=file)
 
 
-# encoders alone
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("vit_small_patch14_reg4_dinov2", 518),
-        ("vit_small_patch14_dinov2", 518),
-        ("vit_small_patch16_dinov3_qkvb", 640),
-        ("vit_small_patch16_dinov3", 640),
-        ("deit3_small_patch16_224", 224),
-        ("eva02_small_patch14_224", 224),
-        ("vit_base_patch16_clip_224", 224),
-        ("vit_small_patch16_224", 224),
-        ("vit_base_patch16_siglip_256", 256),
-    ],
-)
-def test_encoders_of_timm_are_known(name: str, size: int, tmp_path: Path) -> None:
-    state = {k: v.contiguous() for k, v in timm.create_model(name).state_dict().items()}
-    save_file(state, tmp_path / "model.safetensors")
-    info = inspect_weights(tmp_path / "model.safetensors")
-    assert (info.family, info.encoder, info.image_size) == ("encoder", name, size)
-    assert (info.variant, info.num_classes, info.num_queries) == (None, None, None)
-    assert info.parts == ("encoder",)
-
-
 def test_an_encoder_alone_into_a_model(tmp_path: Path) -> None:
     base = dinov3_of_transformers()
     save_file(base, tmp_path / "dinov3.safetensors")
