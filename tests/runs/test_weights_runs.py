@@ -117,7 +117,9 @@ def test_from_a_file_to_a_record(dataset: str, folder: Path, tmp_path: Path) -> 
     assert record["state"] == "completed"
     assert list(record["stages"]) == ["evaluate"]
     assert record["metrics"][METRIC[dataset]]["n"] == 2
-    assert record["spec"]["weights"] == {"file": str(file), "sha256": content, "allow": []}
+    assert record["spec"]["weights"] == {
+        "file": str(file), "sha256": content, "allow": [], "positions": None,
+    }  # fmt: skip
     found = record["stages"]["evaluate"]["detail"]["weights"]
     tensors = len(videomt(2).state_dict())
     assert found == {

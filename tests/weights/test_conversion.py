@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from weights import published
 from weights.published import Shapes
 
 from videomt_bench.errors import BenchError
+from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, load_variant
 from videomt_bench.weights import (
     build_model,
     check_weights,
@@ -260,3 +262,58 @@ def test_check_resamples_positions_of_both_files_alike(tmp_path: Path) -> None:
     torch.save(in_layout(identify(state, "theirs"), "ours")[1], tmp_path / "ours.pth")
     found = check_weights(tmp_path / "theirs.pth", tmp_path / "ours.pth", frames=1)
     assert found.class_logits == found.mask_logits == 0
+
+
+# the rule for positions
+
+
+@pytest.fixture(scope="module")
+def on_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Mask2Former on ViT-Adapter of a tiny encoder, by its authors' names."""
+    folder = tmp_path_factory.mktemp("adapter")
+    sizes = DecoderSizes(dim=32, heads=4, ffn=48, layers=3, pixel_layers=1, pixel_ffn=48)
+    spec = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 64, 8), 3, 5, sizes)
+    torch.save(load_variant("minvis").build(spec).state_dict(), folder / "plain.pth")
+    convert_weights(folder / "plain.pth", "minvis", folder / "theirs.pth")
+    return folder / "theirs.pth"
+
+
+@pytest.mark.parametrize("name", ["ours.pth", "ours.safetensors"])
+def test_a_converted_file_keeps_the_rule_for_positions(
+    name: str, on_adapter: Path, tmp_path: Path
+) -> None:
+    convert_weights(on_adapter, "ours", tmp_path / name)
+    info = inspect_weights(tmp_path / name)
+    assert (info.family, info.positions) == ("ours", "dinov2")
+    assert info.spec().encoder.positions == "dinov2"
+    state = read_weights(tmp_path / name)
+    plain = read_weights(on_adapter.with_name("plain.pth"))
+    assert state.keys() == plain.keys()
+    assert all(torch.equal(state[k], plain[k]) for k in plain)
+    # once more as ours it is kept, and by its authors' names it says so itself
+    convert_weights(tmp_path / name, "ours", tmp_path / "again.safetensors")
+    assert inspect_weights(tmp_path / "again.safetensors").positions == "dinov2"
+    convert_weights(tmp_path / name, "minvis", tmp_path / "theirs.pth")
+    assert inspect_weights(tmp_path / "theirs.pth").positions == "dinov2"
+
+
+def test_a_file_that_says_nothing_has_timms_rule(on_adapter: Path, tmp_path: Path) -> None:
+    plain = on_adapter.with_name("plain.pth")
+    assert inspect_weights(plain).positions == "timm"
+    convert_weights(plain, "ours", tmp_path / "ours.pth")
+    assert torch.load(tmp_path / "ours.pth", weights_only=True).keys() == read_weights(plain).keys()
+    assert inspect_weights(tmp_path / "ours.pth").positions == "timm"
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_a_rule_that_there_is_not_is_one_sentence(
+    name: str, on_adapter: Path, tmp_path: Path
+) -> None:
+    state = read_weights(on_adapter.with_name("plain.pth"))
+    if name.endswith("pth"):
+        torch.save({"model": state, "positions": "bicubic"}, tmp_path / name)
+    else:
+        save_file(state, tmp_path / name, {"positions": "bicubic"})
+    with pytest.raises(BenchError, match=r"'bicubic'.*valid: dinov2, timm") as caught:
+        inspect_weights(tmp_path / name)
+    assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ from videomt_bench.weights.family import (
     Family,
     names_of,
 )
-from videomt_bench.weights.reading import read_weights, weight_file
+from videomt_bench.weights.reading import read_weights, read_words, weight_file
 from videomt_bench.weights.rules import Renamed, State, layout
 
 ENCODER_ALONE = Family(
@@ -95,7 +95,7 @@ class WeightsInfo:
     parameters: int
     notes: tuple[str, ...] = ()
     positions: PositionRule = "timm"
-    """How its authors resample learned positions."""
+    """How its authors resample learned positions; of a file of ours, what it says."""
 
     def spec(self) -> ModelSpec:
         """The sizes of a model that the weights fit.
@@ -142,7 +142,11 @@ def open_weights(path: Path | str) -> Weights:
     Raises:
         BenchError: it cannot be read, or is of no known family.
     """
-    return identify(read_weights(path), str(weight_file(Path(path))))
+    weights = identify(read_weights(path), str(weight_file(Path(path))))
+    if weights.family not in own.FAMILIES:
+        return weights
+    rule = own.positions_in(read_words(path), weights.source)
+    return replace(weights, info=replace(weights.info, positions=rule))
 
 
 def identify(state: State, source: str) -> Weights:
