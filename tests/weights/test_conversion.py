@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from weights import published
-from weights.published import Shapes
+from weights.shapes import Shapes
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import DecoderSizes, EncoderSpec, ModelSpec, load_variant

@@ -18,7 +18,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
-from weights import published
+from weights import published_encoders as encoders
+from weights.shapes import Shapes, linear, norm
 
 from videomt_bench import cli
 from videomt_bench.errors import BenchError
@@ -61,14 +62,14 @@ def timms(name: str) -> State:
         return timm.create_model(name).state_dict()
 
 
-def meta(shapes: published.Shapes) -> State:
+def meta(shapes: Shapes) -> State:
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def swin_for_classes() -> State:
     """The names of the Swin authors' files of classifiers."""
-    own = {k: v for k, v in published.swin_tiny().items() if not re.match(r"norm\d", k)}
-    own |= published.norm("norm", 768) | published.linear("head", 1000, 768)
+    own = {k: v for k, v in encoders.swin_tiny().items() if not re.match(r"norm\d", k)}
+    own |= norm("norm", 768) | linear("head", 1000, 768)
     return meta(own | {"layers.0.blocks.1.attn_mask": (64, 49, 49)})
 
 
@@ -79,14 +80,14 @@ def below(state: Mapping[str, Tensor]) -> State:
 FILES: dict[str, tuple[Callable[[], State], str, int, set[str]]] = {
     "timm, R18": (lambda: timms("resnet18"), "resnet18", 100, {"fc.weight", "fc.bias"}),
     "timm, R50": (lambda: timms("resnet50"), "resnet50", 265, {"fc.weight", "fc.bias"}),
-    "detectron2": (lambda: meta(published.resnet(50)), "resnet50", 265, set()),
+    "detectron2": (lambda: meta(encoders.resnet(50)), "resnet50", 265, set()),
     "detectron2, with a head": (
-        lambda: meta(published.resnet(101) | published.linear("stem.fc", 1000, 2048)),
+        lambda: meta(encoders.resnet(101) | linear("stem.fc", 1000, 2048)),
         "resnet101",
         520,
         {"stem.fc.weight", "stem.fc.bias"},
     ),
-    "below, detectron2": (lambda: below(meta(published.resnet(50))), "resnet50", 265, set()),
+    "below, detectron2": (lambda: below(meta(encoders.resnet(50))), "resnet50", 265, set()),
     "timm, Swin": (
         lambda: timms(SWIN_T),
         SWIN_T,
@@ -99,8 +100,8 @@ FILES: dict[str, tuple[Callable[[], State], str, int, set[str]]] = {
         169,
         {"norm.weight", "norm.bias", "head.weight", "head.bias", "layers.0.blocks.1.attn_mask"},
     ),
-    "authors, for detection": (lambda: meta(published.swin_tiny()), SWIN_T, 177, set()),
-    "below, for detection": (lambda: below(meta(published.swin_tiny())), SWIN_T, 177, set()),
+    "authors, for detection": (lambda: meta(encoders.swin_tiny()), SWIN_T, 177, set()),
+    "below, for detection": (lambda: below(meta(encoders.swin_tiny())), SWIN_T, 177, set()),
 }
 """What makes a file, its encoder, how many tensors that has, and what is left aside."""
 NO_WEIGHTS = ("num_batches_tracked", "relative_position_index")
@@ -140,7 +141,7 @@ def test_the_head_of_a_vit_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None
 # into an encoder
 
 
-def random_state(shapes: published.Shapes) -> State:
+def random_state(shapes: Shapes) -> State:
     torch.manual_seed(0)
     return {name: torch.randn(shape) for name, shape in shapes.items()}
 
@@ -171,7 +172,7 @@ def test_detectron2s_resnet_is_torchvisions(prefix: str, tmp_path: Path) -> None
     theirs = {k: torch.randn_like(v) if v.is_floating_point() else v for k, v in theirs.items()}
     state = {prefix + k: v for k, v in as_detectron2(theirs).items()}
     frozen = {k for k in state if "tracked" not in k and "fc" not in k}
-    assert frozen == {prefix + k for k in published.resnet(50)}
+    assert frozen == {prefix + k for k in encoders.resnet(50)}
     encoder = loaded("resnet50", state, tmp_path)
     assert encoder.report is not None
     assert encoder.report.complete
@@ -182,7 +183,7 @@ def test_detectron2s_resnet_is_torchvisions(prefix: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])
 def test_swin_for_detection_brings_the_norms_of_its_maps(prefix: str, tmp_path: Path) -> None:
-    state = random_state({prefix + k: v for k, v in published.swin_tiny().items()})
+    state = random_state({prefix + k: v for k, v in encoders.swin_tiny().items()})
     encoder = loaded(SWIN_T, state, tmp_path)
     assert encoder.report is not None
     assert encoder.report.complete
@@ -310,7 +311,7 @@ def test_a_size_that_is_not_known_is_one_sentence() -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
 @pytest.mark.parametrize("last", ["norm1.weight", "attn.relative_position_bias_table"])
 def test_odd_shapes_are_never_a_traceback(last: str, shape: tuple[int, ...]) -> None:
-    state = meta(published.swin_tiny()) | meta({f"layers.0.blocks.0.{last}": shape})
+    state = meta(encoders.swin_tiny()) | meta({f"layers.0.blocks.0.{last}": shape})
     with pytest.raises(BenchError) as caught:
         identify(state, "a file")
     assert "\n" not in str(caught.value)

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from weights import published
-from weights.published import Shapes
+from weights import published_encoders as encoders
+from weights.shapes import Shapes, linear, norm
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, ModelSpec, VideoSegmenter, load_variant
@@ -210,10 +211,10 @@ def dinov3_of_transformers(depth: int = 12, dim: int = 384) -> State:
         "embeddings.mask_token": (1, 1, dim),
         "embeddings.register_tokens": (1, 4, dim),
     }
-    shapes |= published.linear("embeddings.patch_embeddings", dim, 3, 16, 16)
-    shapes |= published.norm("norm", dim)
+    shapes |= linear("embeddings.patch_embeddings", dim, 3, 16, 16)
+    shapes |= norm("norm", dim)
     for i in range(depth):
-        shapes |= published.dinov3_block(f"layer.{i}.", dim)
+        shapes |= encoders.dinov3_block(f"layer.{i}.", dim)
     torch.manual_seed(5)
     return {name: torch.randn(shape) for name, shape in shapes.items()}
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from weights import published
-from weights.published import Shapes, on
+from weights import published_encoders as encoders
+from weights.published import on
+from weights.shapes import Shapes
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import VideoSegmenter
@@ -52,8 +54,8 @@ def meta(shapes: Shapes) -> dict[str, torch.Tensor]:
 
 def test_the_lists_are_as_long_as_the_authors_files() -> None:
     """53 convolutions with four values of a norm each; 24 blocks of 14, 3 mergings, 4 norms."""
-    assert len(published.resnet(50)) == 53 * 5
-    assert len(published.swin()) == 24 * 14 + 3 * 3 + 4 * 2 + 4
+    assert len(encoders.resnet(50)) == 53 * 5
+    assert len(encoders.swin()) == 24 * 14 + 3 * 3 + 4 * 2 + 4
 
 
 @pytest.mark.parametrize(("family", "backbone"), CASES)
