@@ -82,17 +82,16 @@ def test_a_bias_of_keys_is_not_lost_in_silence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variant", "shapes"),
     [
-        ("minvis", published.mask2former),
-        ("cavis_public_code", published.cavis),
         ("cavis_offline_public_code", published.cavis_offline),
-        ("dvis", published.dvis),
         ("dvis_plus", published.dvis_plus),
-        ("dvis_daq", published.daq),
         ("dvis_daq_offline_conv", published.daq_offline_conv),
     ],
 )
 def test_decoupled_systems_at_a_small_encoder(variant: str, shapes: object, tmp_path: Path) -> None:
-    """Nothing is left as it was initialised; the last extractor and the batch norms are named."""
+    """Nothing is left as it was initialised; the last extractor and the batch norms are named.
+
+    These have all parts of the others, whose names and shapes are in ``test_families``.
+    """
     state = random_state(shapes(dim=384, depth=12, classes=3, queries=5))
     info = inspect_weights(saved(state, tmp_path))
     assert (info.variant, info.encoder) == (variant, "vit_small_patch14_dinov2")
