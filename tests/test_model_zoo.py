@@ -14,7 +14,7 @@ import pytest
 import torch
 import typer
 from weights import published
-from weights.published import Shapes
+from weights.shapes import Shapes
 
 from videomt_bench.cli import app
 from videomt_bench.models import variant_names

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import pytest
 import torch
 from benchmark_data import write_all
 from conftest import as_arguments
-from torch import Tensor
 from typer.testing import CliRunner
+from weight_files import TEST, call, save_official, videomt
 
 from videomt_bench.cli import app
 from videomt_bench.data.layouts import open_dataset
@@ -29,77 +29,43 @@ from videomt_bench.models import (
     EncoderSpec,
     ModelSpec,
     TrackSelection,
-    VideoSegmenter,
     load_variant,
 )
 from videomt_bench.report.tables.table import build_tables
 from videomt_bench.runs.spec import RunSpec
-from videomt_bench.runs.stages import read_weights
 from videomt_bench.runs.store import Store
-from videomt_bench.runs.weights import WeightsFile, weights_file
-from videomt_bench.sweep.experiment import load_experiment
+from videomt_bench.runs.weights import weights_file
 from videomt_bench.sweep.outline import load_outline
 from videomt_bench.weights import convert_weights
 from videomt_bench.zoo import evaluation
 from videomt_bench.zoo.evaluation import published_run
 
 SMALL = "vit_small_patch14_reg4_dinov2"
-QUERIES = 200
 CLASSES = dict(ytvis_2019=40, ytvis_2021=40, ytvis_2022=40, ovis=25, vipseg=124, vspw=124)
+TINY = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", image_size=64, patch_size=8), 25, 20)
 METRIC = {**dict.fromkeys(CLASSES, "AP"), "vipseg": "VPQ", "vspw": "mIoU"}
-TEST = {"recipe.test.short_side": 32, "recipe.test.precision": "fp32", "device": "cpu"}
-NAMES = (
-    ("segmenter.encoder.vit.", "backbone.encoder.backbone."),
-    ("segmenter.", "backbone."),
-    ("memory.learned.", "backbone.q."),
-    ("memory.fuse.", "backbone.query_updater."),
-)
-
-
-def official(model: VideoSegmenter) -> dict[str, Tensor]:
-    """The state of a VidEoMT by the names of its authors' files, with what only those have."""
-    state = {}
-    for name, value in model.state_dict().items():
-        ours, theirs = next(pair for pair in NAMES if name.startswith(pair[0]))
-        state[theirs + name.removeprefix(ours)] = value
-    classes = len(state["backbone.class_head.weight"])
-    return state | {
-        "backbone.attn_mask_probs": torch.zeros(3),
-        "criterion.empty_weight": torch.ones(classes),
-    }
-
-
-def videomt(classes: int, seed: int = 0) -> VideoSegmenter:
-    torch.manual_seed(seed)
-    sizes = ModelSpec(EncoderSpec(SMALL, image_size=640), classes, QUERIES)
-    return load_variant("step6_videomt").build(sizes).eval()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``data``, ``tested`` (the same without what one learns from), and files of weights."""
+    """``tested``, the data sets without what one learns from, and files of weights."""
     root = tmp_path_factory.mktemp("published")
-    write_all(root / "data")
-    shutil.copytree(root / "data", root / "tested")
+    write_all(root / "tested")
     shutil.rmtree(root / "tested/coco")
     (root / "tested/ytvis_2019/train.json").unlink()
     for classes in sorted(set(CLASSES.values())):
-        state = official(videomt(classes))
-        torch.save({"model": state, "iteration": 7}, root / f"videomt_{classes}.pth")
-    segmenter = {k: v for k, v in state.items() if "query_updater" not in k}
-    torch.save({"model": segmenter}, root / "segmenter_124.pth")
-    state = official(videomt(40, seed=3))
-    segmenter = {k: v for k, v in state.items() if "query_updater" not in k}
-    torch.save({"model": segmenter}, root / "segmenter_40.pth")
+        save_official(videomt(SMALL, classes), root / f"videomt_{classes}.pth")
+    other = videomt(SMALL, 40, seed=1)
+    save_official(other, root / "other_40.pth")
+    save_official(other, root / "segmenter_40.pth", segmenter=True)
     return root
 
 
-def call(*arguments: object, settings: Mapping[str, Any] = TEST) -> dict[str, Any]:
-    """The record that a command prints."""
-    given = [*map(str, arguments), "--json", *as_arguments(dict(settings))]
-    done = CliRunner().invoke(app, given)
-    assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def tested(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A results folder, and the record of a file on YouTube-VIS 2019 in it."""
+    results = tmp_path_factory.mktemp("results")
+    return results, evaluate(folder, results, "ytvis_2019")
 
 
 def evaluate(folder: Path, results: Path, dataset: str, *more: object) -> dict[str, Any]:
@@ -109,48 +75,61 @@ def evaluate(folder: Path, results: Path, dataset: str, *more: object) -> dict[s
 
 
 @pytest.mark.parametrize("dataset", CLASSES)
-def test_from_a_file_to_a_record(dataset: str, folder: Path, tmp_path: Path) -> None:
+def test_from_a_file_to_a_record(
+    dataset: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """On every benchmark, where nothing but the test split is there."""
-    record = evaluate(folder, tmp_path, dataset)
+    if dataset == "ytvis_2019":
+        record = request.getfixturevalue("tested")[1]
+    else:
+        record = evaluate(folder, tmp_path, dataset)
     file = folder / f"videomt_{CLASSES[dataset]}.pth"
     content = hashlib.sha256(file.read_bytes()).hexdigest()
     assert record["state"] == "completed"
     assert list(record["stages"]) == ["evaluate"]
     assert record["metrics"][METRIC[dataset]]["n"] == 2
-    assert record["spec"]["weights"] == {"file": str(file), "sha256": content, "allow": []}
+    assert record["spec"]["weights"] == {
+        "file": str(file), "sha256": content, "allow": [], "positions": None,
+    }  # fmt: skip
     found = record["stages"]["evaluate"]["detail"]["weights"]
-    tensors = len(videomt(2).state_dict())
+    made_up = {"backbone.attn_mask_probs", "criterion.empty_weight"}
+    tensors = torch.load(file, weights_only=True, mmap=True)["model"].keys() - made_up
     assert found == {
-        "file": file.name, "sha256": content, "family": "videomt", "matched": tensors,
+        "file": file.name, "sha256": content, "family": "videomt", "matched": len(tensors),
     }  # fmt: skip
     assert content[:8] in record["run_id"]
     assert RunSpec.from_json(record["spec"]).run_id == record["run_id"]
 
 
-def test_what_is_predicted_is_what_the_weights_predict(folder: Path, tmp_path: Path) -> None:
-    record = evaluate(folder, tmp_path, "ytvis_2019")
-    written = Store(tmp_path).stage(record["run_id"]).path / tasks.RESULT_FILE
+def test_what_is_predicted_is_what_the_weights_predict(
+    folder: Path, tested: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    results, record = tested
+    written = Store(results).stage(record["run_id"]).path / tasks.RESULT_FILE
     index = open_dataset("ytvis_2019", folder / "tested/ytvis_2019", "valid")
     settings = InferenceSettings(short_side=32)
-    own = tasks.predict(videomt(40), index, tmp_path / "own", settings, lambda *_: None)
+    own = tasks.predict(videomt(SMALL, 40), index, tmp_path / "own", settings, lambda *_: None)
     (expected,) = own.files
     assert json.loads(written.read_text()) == json.loads(expected.read_text())
     assert json.loads(written.read_text())
 
 
-def test_what_is_done_is_not_done_again(folder: Path, tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again(
+    folder: Path, tested: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     """And another file does not take its place."""
-    record = evaluate(folder, tmp_path, "ytvis_2019")
-    written = Store(tmp_path).stage(record["run_id"]).path / tasks.RESULT_FILE
+    results, record = tmp_path / "results", tested[1]
+    shutil.copytree(tested[0], results)
+    written = Store(results).stage(record["run_id"]).path / tasks.RESULT_FILE
     made = written.stat().st_mtime_ns
-    assert evaluate(folder, tmp_path, "ytvis_2019") == record
+    assert evaluate(folder, results, "ytvis_2019") == record
     assert written.stat().st_mtime_ns == made
     other = tmp_path / "videomt_40.pth"
-    torch.save({"model": official(videomt(40, seed=1))}, other)
-    place = ("--dataset", "ytvis_2019", "--root", folder / "tested", "--results", tmp_path)
+    shutil.copy(folder / "other_40.pth", other)
+    place = ("--dataset", "ytvis_2019", "--root", folder / "tested", "--results", results)
     second = call("evaluate", "--weights", other, *place)
     assert second["run_id"] != record["run_id"]
-    assert len(list((tmp_path / "records").glob("*.json"))) == 2
+    assert len(list((results / "records").glob("*.json"))) == 2
 
 
 def test_a_published_file_predicts(folder: Path, tmp_path: Path) -> None:
@@ -261,7 +240,7 @@ def test_the_content_is_in_the_run_id_and_the_place_is_not(folder: Path, tmp_pat
     moved = tmp_path / "renamed.pth"
     shutil.copy(file, moved)
     assert published_run(moved, "ytvis_2019", root=tmp_path).run_id == spec.run_id
-    torch.save({"model": official(videomt(40, seed=1))}, moved)
+    shutil.copy(folder / "other_40.pth", moved)
     other = published_run(moved, "ytvis_2019").run_id
     assert all(
         a != b for a, b in zip(other.split("-")[1:], spec.run_id.split("-")[1:], strict=True)
@@ -274,9 +253,9 @@ def test_a_file_that_changes_after_the_plan_is_refused(folder: Path, tmp_path: P
     file = tmp_path / "mine.pth"
     shutil.copy(folder / "videomt_40.pth", file)
     known = weights_file(file)
-    torch.save({"model": official(videomt(40, seed=1))}, file)
+    shutil.copy(folder / "other_40.pth", file)
     with pytest.raises(BenchError, match="have changed"):
-        known.load(videomt(40))
+        known.load(load_variant("step6_videomt").build(TINY))
 
 
 REFUSED: list[tuple[Sequence[str], str]] = [
@@ -326,10 +305,10 @@ def test_weights_of_another_variant_fail_with_a_record(folder: Path, tmp_path: P
 
 
 def test_a_report_has_a_row_of_its_own_beside_the_published_number(
-    folder: Path, tmp_path: Path
+    tested: tuple[Path, dict[str, Any]],
 ) -> None:
-    record = evaluate(folder, tmp_path, "ytvis_2019")
-    tables = build_tables(tmp_path, load_outline("scale"))
+    results, record = tested
+    tables = build_tables(results, load_outline("scale"))
     rows = [row for table in tables for row in table.rows if row.records]
     (row,) = rows
     assert row.variant == "step6_videomt"
@@ -337,92 +316,6 @@ def test_a_report_has_a_row_of_its_own_beside_the_published_number(
     assert row.published["AP"].text == "52.8"
     measured = record["metrics"]["AP"]["value"]
     assert row.estimates["AP"].mean == pytest.approx(100 * measured)
-
-
-def training(folder: Path) -> dict[str, Any]:
-    """What makes the experiment ``scale`` small, but for its encoder."""
-    settings: dict[str, Any] = {**TEST, "data_root": str(folder / "data")}
-    for stage in ("segmenter", "video"):
-        settings |= {
-            f"recipe.{stage}.augmentation": dict(short_sides=[32], max_size=48),
-            f"recipe.{stage}.train.iterations": 1,
-            f"recipe.{stage}.train.batch": 1,
-            f"recipe.{stage}.train.precision": "fp32",
-            f"recipe.{stage}.train.workers": 0,
-            f"recipe.{stage}.train.losses": dict(num_points=64),
-        }
-    return {**settings, "recipe.video.frames": 2, "recipe.video.train.optim.warmup": [0, 0]}
-
-
-def train(folder: Path, results: Path, file: str, *more: object) -> dict[str, Any]:
-    place = ("--encoder", SMALL, "--results", results)
-    chosen = ("--variant", "step6_videomt", "--segmenter-weights", folder / file)
-    return call("train", "scale", *chosen, *place, *more, settings=training(folder))
-
-
-def test_the_clips_stage_starts_from_a_published_segmenter(folder: Path, tmp_path: Path) -> None:
-    record = train(folder, tmp_path, "segmenter_40.pth")
-    assert list(record["stages"]) == ["segmenter", "video"]
-    stage = record["stages"]["segmenter"]
-    found = stage["detail"]["weights"]
-    assert found["family"] == "videomt_segmenter"
-    assert not {"missing", "unexpected", "other_shape"} & set(found)
-    kept = read_weights(Store(tmp_path).stage(stage["id"]).model)
-    state = torch.load(folder / "segmenter_40.pth", weights_only=True)["model"]
-    assert torch.equal(kept["memory.learned.weight"], state["backbone.q.weight"])
-    block = "blocks.7.attn.qkv.weight"
-    theirs = state["backbone.encoder.backbone." + block]
-    assert torch.equal(kept["segmenter.encoder.vit." + block], theirs)
-    learned = read_weights(Store(tmp_path).stage(record["run_id"]).model)
-    assert not torch.equal(learned["memory.learned.weight"], kept["memory.learned.weight"])
-    assert torch.allclose(learned["segmenter.encoder.vit." + block], theirs, atol=1e-3)
-    again = call(
-        *("evaluate", "scale", "--variant", "step6_videomt", "--encoder", SMALL),
-        *("--segmenter-weights", folder / "segmenter_40.pth", "--results", tmp_path),
-        settings=training(folder),
-    )
-    assert again["run_id"] == record["run_id"]
-    assert again["metrics"]["AP"]["n"] == 2
-
-
-def test_a_class_head_of_another_size_starts_anew_only_when_told(
-    folder: Path, tmp_path: Path
-) -> None:
-    given: list[object] = ["train", "scale", "--variant", "step6_videomt", "--encoder", SMALL]
-    given += ["--results", tmp_path, "--segmenter-weights", folder / "segmenter_124.pth"]
-    done = CliRunner().invoke(app, [str(x) for x in (*given, *as_arguments(training(folder)))])
-    assert done.exit_code == 2
-    (path,) = (tmp_path / "records").glob("*.json")
-    reason = json.loads(path.read_text())["reason"]
-    assert "segmenter.class_head.weight 125×384 for 41×384" in reason
-    record = train(folder, tmp_path, "segmenter_124.pth", "--allow", "class_head")
-    assert record["run_id"] != path.stem
-    found = record["stages"]["segmenter"]["detail"]["weights"]
-    assert [x.split(" ")[0] for x in found["other_shape"]] == [
-        "segmenter.class_head.weight",
-        "segmenter.class_head.bias",
-    ]
-
-
-def test_an_experiment_names_a_segmenter(folder: Path) -> None:
-    """For all runs of a sweep; its content is in the ids of the stage and of the run."""
-    setting = {"recipe.segmenter_weights.file": str(folder / "segmenter_40.pth")}
-    plain = load_experiment("scale", training(folder)).one("step6_videomt")
-    own = load_experiment("scale", {**training(folder), **setting}).one("step6_videomt")
-    expected = hashlib.sha256((folder / "segmenter_40.pth").read_bytes()).hexdigest()
-    file = own.recipe.segmenter_weights
-    assert file is not None
-    assert file.sha256 == expected
-    assert len({plain.run_id, own.run_id}) == len({plain.segmenter_stage, own.segmenter_stage}) == 2
-    other = replace(own.recipe, segmenter_weights=WeightsFile("elsewhere.pth", expected))
-    assert replace(own, recipe=other).run_id == own.run_id
-    assert replace(own, recipe=other).segmenter_stage == own.segmenter_stage
-    assert own.model().encoder.weights is None
-
-
-def test_a_segmenter_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(BenchError, match=r"cannot read the weights 'nowhere.pth'"):
-        load_experiment("scale", {"recipe.segmenter_weights.file": "nowhere.pth"})
 
 
 @pytest.mark.parametrize(
@@ -440,8 +333,7 @@ def test_a_decoupled_system_by_the_recipe_that_is_named(
 ) -> None:
     """Of an encoder that nobody publishes, so no protocol is known and one has to be named."""
     torch.manual_seed(0)
-    sizes = ModelSpec(EncoderSpec("vit_small_patch14_dinov2", image_size=592), 25, 20)
-    model = load_variant(variant).build(sizes)
+    model = load_variant(variant).build(TINY)
     torch.save(model.state_dict(), tmp_path / "ours.pth")
     file = tmp_path / "published.pth"
     convert_weights(tmp_path / "ours.pth", family, file)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from weights import published
-from weights.published import Shapes
+from weights.shapes import Shapes
 
 from videomt_bench.errors import BenchError
+from videomt_bench.models import EncoderSpec, ModelSpec, load_variant
 from videomt_bench.weights import (
     build_model,
     check_weights,
@@ -40,9 +42,9 @@ def random_state(shapes: Shapes) -> State:
     return state
 
 
-def official(family: str, folder: Path) -> Path:
+def official(family: str, folder: Path, grid: int = SIZE // 16) -> Path:
     """A file of random weights, as its authors write it."""
-    file, grid = folder / "official.pth", SIZE // 16
+    file = folder / "official.pth"
     if family == "videomt":
         torch.save({"model": random_state(published.videomt(grid=grid, **SMALL))}, file)
     elif family == "videomt_segmenter":
@@ -61,18 +63,21 @@ PORTS = {
 }
 
 
-@pytest.fixture(params=list(PORTS))
-def converted(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path, Path]:
+@pytest.fixture(scope="module", params=list(PORTS))
+def converted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, Path]:
     """Family, official file, folder of transformers; by way of a file of ours."""
-    source = official(request.param, tmp_path)
-    convert_weights(source, "ours", tmp_path / "ours.safetensors")
-    done = convert_weights(tmp_path / "ours.safetensors", "transformers", tmp_path / "port")
+    folder = tmp_path_factory.mktemp(request.param)
+    source = official(request.param, folder)
+    convert_weights(source, "ours", folder / "ours.safetensors")
+    done = convert_weights(folder / "ours.safetensors", "transformers", folder / "port")
     assert done.family.startswith("transformers_")
     if request.param.endswith("dinov3_segmenter"):  # its size is no tensor's
-        config = json.loads((tmp_path / "port" / "config.json").read_text())
+        config = json.loads((folder / "port" / "config.json").read_text())
         config["image_size"] = SIZE
-        (tmp_path / "port" / "config.json").write_text(json.dumps(config))
-    return request.param, source, tmp_path / "port"
+        (folder / "port" / "config.json").write_text(json.dumps(config))
+    return request.param, source, folder / "port"
 
 
 @torch.no_grad()
@@ -99,11 +104,11 @@ def test_outputs_of_transformers_are_ours(converted: tuple[str, Path, Path]) -> 
 @torch.no_grad()
 def test_every_tensor_matters_to_the_outputs(tmp_path: Path) -> None:
     """So that the comparison sees every rule: a change of any tensor moves an output."""
-    source = official("videomt", tmp_path)
+    source = official("videomt", tmp_path, grid=3)
     state = read_weights(source)
     model = build_model(inspect_weights(source)).eval()
     load_weights(source, model)
-    clip = torch.randn(1, 2, 3, SIZE, SIZE)
+    clip = torch.randn(1, 2, 3, 48, 48)
     before, _ = model(clip)
     blind = []
     for name, value in model.state_dict().items():
@@ -186,6 +191,8 @@ def test_check_passes_and_sees_a_difference(
     assert found.models == ("ours", PORTS[family])
     assert found.clip == (1, 2, 3, found.clip[3], found.clip[3])
     assert found.passed
+    if family != "videomt":
+        return
     document = torch.load(source, weights_only=True)
     document["model"]["backbone.mask_head.2.weight"] += 1e-3
     torch.save(document, tmp_path / "changed.pth")
@@ -252,11 +259,62 @@ def test_files_with_other_outputs_are_not_compared(tmp_path: Path) -> None:
         check_weights(source, tmp_path / "other.pth")
 
 
-def test_check_resamples_positions_of_both_files_alike(tmp_path: Path) -> None:
-    """A file of ours does not say by whose rule its positions are resampled; the other one does."""
-    state = random_state(published.mask2former(dim=384, depth=12, classes=3, queries=5))
-    state |= {k: v.abs() for k, v in state.items() if k.endswith("running_var")}
-    torch.save({"model": state}, tmp_path / "theirs.pth")
-    torch.save(in_layout(identify(state, "theirs"), "ours")[1], tmp_path / "ours.pth")
-    found = check_weights(tmp_path / "theirs.pth", tmp_path / "ours.pth", frames=1)
+# the rule for positions
+
+
+@pytest.fixture(scope="module")
+def on_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Mask2Former on ViT-Adapter of a tiny encoder for 320 pixels, by its authors' names."""
+    folder = tmp_path_factory.mktemp("adapter")
+    spec = ModelSpec(EncoderSpec("vit_tiny_conv_patch8", 320, 8), 3, 5)
+    torch.save(load_variant("minvis").build(spec).state_dict(), folder / "plain.pth")
+    convert_weights(folder / "plain.pth", "minvis", folder / "theirs.pth")
+    return folder / "theirs.pth"
+
+
+@pytest.mark.parametrize("name", ["ours.pth", "ours.safetensors"])
+def test_a_converted_file_keeps_the_rule_for_positions(
+    name: str, on_adapter: Path, tmp_path: Path
+) -> None:
+    convert_weights(on_adapter, "ours", tmp_path / name)
+    info = inspect_weights(tmp_path / name)
+    assert (info.family, info.positions) == ("ours", "dinov2")
+    assert info.spec().encoder.positions == "dinov2"
+    state = read_weights(tmp_path / name)
+    plain = read_weights(on_adapter.with_name("plain.pth"))
+    assert state.keys() == plain.keys()
+    assert all(torch.equal(state[k], plain[k]) for k in plain)
+    # once more as ours it is kept, and by its authors' names it says so itself
+    convert_weights(tmp_path / name, "ours", tmp_path / "again.safetensors")
+    assert inspect_weights(tmp_path / "again.safetensors").positions == "dinov2"
+    convert_weights(tmp_path / name, "minvis", tmp_path / "theirs.pth")
+    assert inspect_weights(tmp_path / "theirs.pth").positions == "dinov2"
+
+
+def test_a_file_that_says_nothing_has_timms_rule(on_adapter: Path, tmp_path: Path) -> None:
+    plain = on_adapter.with_name("plain.pth")
+    assert inspect_weights(plain).positions == "timm"
+    convert_weights(plain, "ours", tmp_path / "ours.pth")
+    assert torch.load(tmp_path / "ours.pth", weights_only=True).keys() == read_weights(plain).keys()
+    assert inspect_weights(tmp_path / "ours.pth").positions == "timm"
+
+
+def test_check_resamples_positions_of_both_files_alike(on_adapter: Path) -> None:
+    """A plain file of ours does not say whose rule it has; the other one does."""
+    found = check_weights(on_adapter, on_adapter.with_name("plain.pth"), frames=1)
+    assert found.clip == (1, 1, 3, 256, 256)
     assert found.class_logits == found.mask_logits == 0
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_a_rule_that_there_is_not_is_one_sentence(
+    name: str, on_adapter: Path, tmp_path: Path
+) -> None:
+    state = read_weights(on_adapter.with_name("plain.pth"))
+    if name.endswith("pth"):
+        torch.save({"model": state, "positions": "bicubic"}, tmp_path / name)
+    else:
+        save_file(state, tmp_path / name, {"positions": "bicubic"})
+    with pytest.raises(BenchError, match=r"'bicubic'.*valid: dinov2, timm") as caught:
+        inspect_weights(tmp_path / name)
+    assert "\n" not in str(caught.value)

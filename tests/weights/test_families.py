@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from weights import published
-from weights.published import Shapes
+from weights.shapes import Shapes
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import VideoSegmenter, variant_names

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from weights import published
-from weights.published import Shapes
+from weights import published_encoders as encoders
+from weights.shapes import Shapes, linear, norm
 
 from videomt_bench.errors import BenchError
 from videomt_bench.models import EncoderSpec, ModelSpec, VideoSegmenter, load_variant
@@ -81,17 +82,16 @@ def test_a_bias_of_keys_is_not_lost_in_silence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variant", "shapes"),
     [
-        ("minvis", published.mask2former),
-        ("cavis_public_code", published.cavis),
         ("cavis_offline_public_code", published.cavis_offline),
-        ("dvis", published.dvis),
         ("dvis_plus", published.dvis_plus),
-        ("dvis_daq", published.daq),
         ("dvis_daq_offline_conv", published.daq_offline_conv),
     ],
 )
 def test_decoupled_systems_at_a_small_encoder(variant: str, shapes: object, tmp_path: Path) -> None:
-    """Nothing is left as it was initialised; the last extractor and the batch norms are named."""
+    """Nothing is left as it was initialised; the last extractor and the batch norms are named.
+
+    These have all parts of the others, whose names and shapes are in ``test_families``.
+    """
     state = random_state(shapes(dim=384, depth=12, classes=3, queries=5))
     info = inspect_weights(saved(state, tmp_path))
     assert (info.variant, info.encoder) == (variant, "vit_small_patch14_dinov2")
@@ -210,10 +210,10 @@ def dinov3_of_transformers(depth: int = 12, dim: int = 384) -> State:
         "embeddings.mask_token": (1, 1, dim),
         "embeddings.register_tokens": (1, 4, dim),
     }
-    shapes |= published.linear("embeddings.patch_embeddings", dim, 3, 16, 16)
-    shapes |= published.norm("norm", dim)
+    shapes |= linear("embeddings.patch_embeddings", dim, 3, 16, 16)
+    shapes |= norm("norm", dim)
     for i in range(depth):
-        shapes |= published.dinov3_block(f"layer.{i}.", dim)
+        shapes |= encoders.dinov3_block(f"layer.{i}.", dim)
     torch.manual_seed(5)
     return {name: torch.randn(shape) for name, shape in shapes.items()}
 
@@ -271,32 +271,6 @@ def test_a_base_for_weights_that_are_whole(tmp_path: Path) -> None:
     file = saved(random_state(published.videomt(grid=4, **SMALL)), tmp_path)
     with pytest.raises(BenchError, match="are no differences"):
         load_weights(file, model_of("step6_videomt"), base=file)
-
-
-# encoders alone
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("vit_small_patch14_reg4_dinov2", 518),
-        ("vit_small_patch14_dinov2", 518),
-        ("vit_small_patch16_dinov3_qkvb", 640),
-        ("vit_small_patch16_dinov3", 640),
-        ("deit3_small_patch16_224", 224),
-        ("eva02_small_patch14_224", 224),
-        ("vit_base_patch16_clip_224", 224),
-        ("vit_small_patch16_224", 224),
-        ("vit_base_patch16_siglip_256", 256),
-    ],
-)
-def test_encoders_of_timm_are_known(name: str, size: int, tmp_path: Path) -> None:
-    state = {k: v.contiguous() for k, v in timm.create_model(name).state_dict().items()}
-    save_file(state, tmp_path / "model.safetensors")
-    info = inspect_weights(tmp_path / "model.safetensors")
-    assert (info.family, info.encoder, info.image_size) == ("encoder", name, size)
-    assert (info.variant, info.num_classes, info.num_queries) == (None, None, None)
-    assert info.parts == ("encoder",)
 
 
 def test_an_encoder_alone_into_a_model(tmp_path: Path) -> None:

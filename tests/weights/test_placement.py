@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import batch_norm, conv2d, layer_norm, linear, max_pool2d
 from weights import published
-from weights.published import Shapes
+from weights.shapes import Shapes
 
 from videomt_bench.models import FrameFeatures, FrameOutput, VideoSegmenter
 from videomt_bench.weights import build_model, inspect_weights, load_weights

@@ -53,16 +53,15 @@ def testing(spec: RunSpec, weights: Path) -> RunSpec:
     """A run of an experiment, with published weights in the place of its training."""
     from videomt_bench.runs.weights import weights_file
 
-    return replace(spec, weights=weights_file(weights), seed=0)
+    return replace(spec, weights=weights_file(weights, own_positions=True), seed=0)
 
 
 def from_segmenter(spec: RunSpec, weights: Path, allow: Sequence[str]) -> RunSpec:
     """A run whose video stage starts from a published segmenter."""
     from videomt_bench.runs.weights import weights_file
 
-    return replace(
-        spec, recipe=replace(spec.recipe, segmenter_weights=weights_file(weights, allow))
-    )
+    file = weights_file(weights, allow, own_positions=True)
+    return replace(spec, recipe=replace(spec.recipe, segmenter_weights=file))
 
 
 def weights_line(found: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ from videomt_bench.cli.common import AsJson, emit, out, plain
 if TYPE_CHECKING:
     from videomt_bench.weights import MatchReport, WeightsInfo
 
+SHOWN = 6
+"""Names of tensors that are not needed in one line."""
+
 app = typer.Typer(help="Published checkpoints and ours.", no_args_is_help=True)
 
 File = Annotated[
@@ -35,7 +38,7 @@ def weights_inspect(
 ) -> None:
     """What a file is, and what of it fits; exit code 1 where anything does not.
 
-    No value in the file is looked at. --names lists all tensors that do not fit.
+    No value in the file is looked at. --names lists all tensors that do not fit or are not needed.
     """
     from videomt_bench.weights import describe
 
@@ -127,9 +130,11 @@ def _print_report(report: MatchReport, names: bool) -> None:
     mark = "[green]ok[/]  " if report.complete else "[red]fail[/]"
     out.print(f"{mark}          {plain(str(report))}", soft_wrap=True, highlight=False)
     if report.unused:
-        out.print(f"not needed    {plain(', '.join(report.unused))}", soft_wrap=True)
+        more = "" if len(report.unused) <= SHOWN else f", … ({len(report.unused)})"
+        listed = ", ".join(report.unused[:SHOWN]) + more
+        out.print(f"not needed    {plain(listed)}", soft_wrap=True, highlight=False)
     if not names:
         return
-    for title in ("missing", "unexpected", "other_shape"):
+    for title in ("missing", "unexpected", "other_shape", "unused"):
         for name in getattr(report, title):
             out.print(f"  {title}: {plain(name)}", soft_wrap=True, highlight=False)

@@ -1,14 +1,15 @@
 """Weights of encoders: files in several layouts -> timm's names, and a report of what fits.
 
 Layouts: timm's, the original ones that timm converts (DINOv2, DINOv3, EVA-02, CLIP, Swin), that of
-DINOv3 in transformers (``facebook/dinov3-vitl16-pretrain-lvd1689m``), and torchvision's ResNets.
+DINOv3 in transformers (``facebook/dinov3-vitl16-pretrain-lvd1689m``), and ResNets of torchvision
+and detectron2.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -42,6 +43,21 @@ DINOV3_NAMES = [
 ]
 """Names in transformers -> timm's, but for queries, keys and values, which timm fuses, and for the
 first layer of an MLP, whose name says whether it is gated."""
+DETECTRON2_NAMES = [
+    (r"^stem\.conv1\.norm\.", "bn1."),
+    (r"^stem\.", ""),
+    (r"^(res\d\.\d+)\.conv(\d)\.norm\.", r"\1.bn\2."),
+    (r"^(res\d\.\d+)\.shortcut\.norm\.", r"\1.downsample.1."),
+    (r"^(res\d\.\d+)\.shortcut\.", r"\1.downsample.0."),
+    *((rf"^res{i + 1}\.", f"layer{i}.") for i in range(1, 5)),
+]
+"""A ResNet's names in detectron2 -> timm's."""
+BACKBONE = "backbone."
+"""What names begin with in files that may have more than an encoder."""
+PYRAMID_UNUSED = (*UNUSED, "fc.", "norm.")
+COUNTER = ".num_batches_tracked"
+"""Of batch norms that are not frozen."""
+SWIN_BUFFERS = (".attn_mask", ".relative_position_index")
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,7 @@ def load_weights(
     state: State,
     source: str,
     partial: bool = False,
+    whole: nn.Module | None = None,
 ) -> WeightReport:
     """Fill a network from the tensors of a file, resampled to its patches and its grid.
 
@@ -118,6 +135,7 @@ def load_weights(
         state: in one of the layouts above.
         source: what a message calls the file.
         partial: accept less than all.
+        whole: what is filled, where that is the network and more, under names that a file has.
 
     Raises:
         BenchError: anything is missing, unexpected or of another shape, unless ``partial``; or
@@ -129,13 +147,14 @@ def load_weights(
             state = to_timm(vit, state)
     except Exception as error:
         raise _unreadable(source, error) from None
-    report = compare(vit, state)
+    whole = whole or vit
+    report = compare(whole, state)
     if not report.matched or not (report.complete or partial):
         hint = "" if partial else "; partial=True loads what fits"
         raise BenchError(f"encoder weights from {source!r} do not fit: {report}{hint}")
     if not report.complete:
         warnings.warn(f"encoder weights from {source!r}: {report}", stacklevel=2)
-    vit.load_state_dict({name: state[name] for name in report.matched}, strict=False)
+    whole.load_state_dict({name: state[name] for name in report.matched}, strict=False)
     return report
 
 
@@ -174,15 +193,45 @@ def to_timm(vit: Net, state: State) -> State:
 
 
 def _pyramid_to_timm(net: resnet.ResNet | swin_transformer.SwinTransformer, state: State) -> State:
-    """Without heads, the final norm, and the counters of batch norms that are not frozen."""
+    """Without heads, the final norm, and what is no weight."""
+    left = set(left_aside(state, pyramid=True))
+    names = pyramid_names(state)
+    state = {names[name]: value for name, value in state.items() if name not in left}
     if isinstance(net, swin_transformer.SwinTransformer):
-        state = swin_transformer.checkpoint_filter_fn(dict(state), net)
-    rest = (*UNUSED, "fc.", "norm.")
-    return {
-        name: value
-        for name, value in state.items()
-        if not name.startswith(rest) and not name.endswith(".num_batches_tracked")
-    }
+        own = net.state_dict()
+        # timm looks for the block of each table
+        rest = {k: v for k, v in state.items() if k not in own and k.endswith("bias_table")}
+        known = {k: v for k, v in state.items() if k not in rest}
+        state = swin_transformer.checkpoint_filter_fn(known, net) | rest
+    return state
+
+
+def pyramid_names(names: Iterable[str]) -> dict[str, str]:
+    """The names of a file of a ResNet or a Swin transformer -> timm's; mergings of Swin stay.
+
+    They are below ``backbone.`` in some files. Where two would become one, all stay.
+    """
+    result = {}
+    for name in names:
+        new = name.removeprefix(BACKBONE)
+        for pattern, other in DETECTRON2_NAMES:
+            new = re.sub(pattern, other, new)
+        result[name] = new
+    unique = len(set(result.values())) == len(result)
+    return result if unique else {name: name for name in result}
+
+
+def left_aside(names: Iterable[str], pyramid: bool = False) -> tuple[str, ...]:
+    """The names in a file that belong to heads, and then those of what no encoder here needs."""
+    names = list(names)
+    if pyramid:
+        timms = pyramid_names(names)
+        heads = [name for name, new in timms.items() if new.startswith(PYRAMID_UNUSED)]
+        rest = [name for name in names if name.endswith((COUNTER, *SWIN_BUFFERS))]
+        return tuple(dict.fromkeys(heads + rest))
+    # of a model that pools, the norm behind the pooling is the final one
+    unused = tuple(x for x in UNUSED if x != "fc_norm." or "norm.weight" in names)
+    return tuple(n for n in names if n.removeprefix("embeddings.").startswith(unused))
 
 
 def _needless(name: str, value: Tensor) -> bool:

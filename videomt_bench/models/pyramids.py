@@ -6,6 +6,9 @@ Symbols: N frames of H × W pixels; C1 to C4 channels of the maps.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import freeze_batch_norm_2d
@@ -16,12 +19,18 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from videomt_bench.errors import BenchError
-from videomt_bench.models.encoder_weights import WeightReport, load_weights, read_state
+from videomt_bench.models.encoder_weights import (
+    WeightReport,
+    load_weights,
+    pyramid_names,
+    read_state,
+)
 from videomt_bench.models.encoders import EncoderSpec, Renormalize, check_weights, timm_state
 
 STRIDES = (4, 8, 16, 32)
 DROP_PATH = 0.3
 """Of Swin transformers in training: Mask2Former's and its descendants' public configurations."""
+MAP_NORM = re.compile(r"^norm[0-3]\.")
 
 
 class PaddedBlock(SwinTransformerBlock):
@@ -114,8 +123,28 @@ def build_pyramid(spec: EncoderSpec) -> PyramidEncoder:
     encoder = PyramidEncoder(net)
     if spec.weights is not None:
         state = timm_state(spec.name) if spec.weights == "timm" else read_state(spec.weights)
-        encoder.report = load_weights(net, state, spec.weights, spec.partial)
+        whole = as_published(encoder, norms=has_map_norms(state))
+        encoder.report = load_weights(net, state, spec.weights, spec.partial, whole)
     return encoder
+
+
+def as_published(encoder: PyramidEncoder, norms: bool) -> nn.Module:
+    """The parts of an encoder by the names of a file: timm's, and ``norm0`` to ``norm3``.
+
+    The latter are the norms of a Swin transformer's maps as the code for detection names them. They
+    are in files of detectors, not in those of classifiers.
+    """
+    whole = nn.Module()
+    for name, part in encoder.net.named_children():
+        whole.add_module(name, part)
+    for i, norm in enumerate(encoder.norms if norms else ()):
+        whole.add_module(f"norm{i}", norm)
+    return whole
+
+
+def has_map_norms(names: Iterable[str]) -> bool:
+    """Whether a file has norms of the maps of a Swin transformer."""
+    return any(MAP_NORM.match(name) for name in pyramid_names(names).values())
 
 
 def _from_timm(name: str) -> ResNet | SwinTransformer:

@@ -61,16 +61,16 @@ ADDED: dict[str, Any] = {
         "decoder": None,
         "selection": None,
         "offline_selection": None,
-        "segmenter_weights": None,
+        "segmenter_weights": {"positions": None},
         "segmenter": _STAGE,
         "video": _STAGE,
         "refine": _STAGE,
         "test": _TEST,
     },
-    "weights": None,
+    "weights": {"positions": None},
 }
 """Nested as in a specification; a table that a record does not have at all stays out."""
-OPTIONAL = ("refine",)
+OPTIONAL = ("refine", "segmenter_weights", "weights")
 """Tables that are None where a record does not have them."""
 
 

@@ -157,14 +157,14 @@ class Recipe:
         return replace(self, refine=None, offline_selection=None)
 
     def known(self) -> Recipe:
-        """The same with the hash of its file of weights.
+        """The same with the hash of its file of weights, and its authors' rule for positions.
 
         Raises:
-            BenchError: the file cannot be read.
+            BenchError: the file cannot be read, or is of no known family.
         """
         if self.segmenter_weights is None:
             return self
-        return replace(self, segmenter_weights=self.segmenter_weights.known())
+        return replace(self, segmenter_weights=self.segmenter_weights.placed())
 
 
 @dataclass(frozen=True)
@@ -284,8 +284,10 @@ class RunSpec:
     def model(self) -> ModelSpec:
         """The sizes of the run's model."""
         recipe, encoder = self.recipe, self.encoder
-        if self.files():
-            encoder = replace(encoder, weights=None)
+        file = self.weights or recipe.segmenter_weights
+        if file is not None:
+            rule = encoder.positions if encoder.positions != "timm" else file.positions
+            encoder = replace(encoder, weights=None, positions=rule or "timm")
         offline = recipe.offline_selection if recipe.refine is not None else None
         selection = offline or recipe.selection or TrackSelection()
         sizes = self.dataset.num_classes, recipe.num_queries, recipe.decoder

@@ -208,7 +208,8 @@ def cost(spec: RunSpec, store: Store) -> tuple[StageResult, dict[str, Any]]:
     folder = store.stage(spec.run_id)
     folder.report("cost", 0, 1, {})
     start = time.monotonic()
-    sizes = replace(spec.model(), encoder=replace(spec.encoder, weights=None))
+    sizes = spec.model()
+    sizes = replace(sizes, encoder=replace(sizes.encoder, weights=None))
     build = partial(load_variant(spec.variant).build, sizes)
     height, width = spec.cost.input
     if spec.cost.frames == 0:

@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from videomt_bench.errors import BenchError, unknown
 from videomt_bench.files import replacing, write_json
+from videomt_bench.weights import own
 from videomt_bench.weights.family import Family, depth, joint_blocks, names_of, width
 from videomt_bench.weights.identify import FAMILIES, Weights, WeightsInfo, open_weights
 from videomt_bench.weights.loading import check_numbers, with_base
@@ -112,12 +113,14 @@ def port_config(info: WeightsInfo, state: State, kind: str) -> dict[str, Any]:
 
 def _write(out: Path, family: Family, state: State, weights: Weights) -> list[Path]:
     state = {name: value.contiguous().clone() for name, value in state.items()}
+    words = own.words_of(weights.info.positions) if family in own.FAMILIES else {}
     if out.suffix in TORCH_FILES:
-        document = state if family.wrapped is None else {family.wrapped: state}
+        key = "model" if words else family.wrapped
+        document = state if key is None else {key: state, **words}
         buffer = io.BytesIO()
         torch.save(document, buffer)
         return [_put(out, buffer.getvalue())]
-    metadata = {"format": "pt"}
+    metadata = {"format": "pt", **words}
     if out.suffix == SAFETENSORS:
         return [_put(out, save(state, metadata))]
     if family.port is None or out.suffix:

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import torch
 
-from videomt_bench.models import build_encoder, load_variants
-from videomt_bench.weights.encoders import FoundEncoder, encoder_tensors
-from videomt_bench.weights.identify import (
-    ENCODER_ALONE,
-    Weights,
-    WeightsInfo,
-    open_weights,
-    vit_tensors,
-)
+from videomt_bench.models import load_variants
+from videomt_bench.weights.identify import Weights, WeightsInfo, open_weights
 from videomt_bench.weights.loading import build_model, fitted
 from videomt_bench.weights.matching import MatchReport, match
 from videomt_bench.weights.rules import Renamed
@@ -34,8 +27,8 @@ def describe(
     """
     weights = open_weights(path)
     info = weights.info
-    if weights.family is ENCODER_ALONE:
-        return info, _encoder_report(weights)
+    if (alone := weights.alone) is not None:
+        return info, match(alone.own(), Renamed(alone.state, alone.unused))
     if variant is None and info.variant is None and info.segmenter_of is None:
         fitting = fitting_variants(weights)
         if not fitting:
@@ -59,12 +52,3 @@ def fitting_variants(weights: Weights) -> list[str]:
         if fitted(model, weights)[1].complete:
             found.append(candidate.name)
     return found
-
-
-def _encoder_report(weights: Weights) -> MatchReport:
-    info = weights.info
-    assert info.encoder is not None
-    with torch.device("meta"):
-        encoder = build_encoder(FoundEncoder(info.encoder, info.patch_size, info.image_size).spec())
-    state = encoder_tensors(encoder, vit_tensors(weights.state), weights.source)
-    return match(encoder.vit.state_dict(), Renamed(state))

@@ -1,4 +1,4 @@
-"""Which encoder a checkpoint has, by names and shapes of its tensors; and files of a ViT alone."""
+"""Which encoder a checkpoint has, by names and shapes of its tensors; and files of one alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 
 from videomt_bench.errors import BenchError
-from videomt_bench.models.encoder_weights import to_timm
+from videomt_bench.models.encoder_weights import left_aside, pyramid_names, to_timm
 from videomt_bench.models.encoders import EncoderSpec, ViTEncoder, build_encoder
+from videomt_bench.models.pyramids import (
+    PyramidEncoder,
+    as_published,
+    build_pyramid,
+    has_map_norms,
+)
 from videomt_bench.weights.rules import State
 
 SIZES = {
@@ -134,8 +140,8 @@ def find_pyramid(state: Mapping[str, Tensor]) -> FoundEncoder:
     return FoundEncoder(name)
 
 
-def encoder_tensors(encoder: ViTEncoder, state: State, source: str) -> State:
-    """The tensors of a ViT by timm's names, resampled to its patches and grid.
+def encoder_tensors(encoder: ViTEncoder | PyramidEncoder, state: State, source: str) -> State:
+    """The tensors of an encoder by timm's names, resampled to the patches and grid of a ViT.
 
     Raises:
         BenchError: they cannot be.
@@ -143,22 +149,53 @@ def encoder_tensors(encoder: ViTEncoder, state: State, source: str) -> State:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            return to_timm(encoder.vit, state)
+            net = encoder.vit if isinstance(encoder, ViTEncoder) else encoder.net
+            return to_timm(net, state)
     except Exception as error:  # whatever a layout that looks like another one leads to
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BenchError(f"the encoder in {source!r} cannot be read: {reason}") from None
 
 
-def timm_names(state: State, source: str) -> State:
-    """The tensors of a file of an encoder alone, by timm's names, in their own sizes.
+@dataclass(frozen=True)
+class EncoderAlone:
+    """The tensors of a file of an encoder alone, by timm's names, in their own sizes."""
+
+    found: FoundEncoder
+    state: State
+    unused: tuple[str, ...]
+    """Names in the file of heads, and of what no encoder here needs."""
+
+    @property
+    def pyramid(self) -> bool:
+        """Whether it is a ResNet or a Swin transformer."""
+        return not self.found.patch_size
+
+    def own(self) -> State:
+        """The tensors that such an encoder has, by the same names, without values."""
+        encoder = _empty(self.found)
+        if isinstance(encoder, ViTEncoder):
+            return encoder.vit.state_dict()
+        return as_published(encoder, has_map_norms(self.state)).state_dict()
+
+
+def encoder_alone(state: State, source: str) -> EncoderAlone:
+    """What a file of an encoder alone holds.
 
     Raises:
         BenchError: an encoder that is not known here.
     """
-    found = find_encoder(state)
+    names = pyramid_names(state)
+    renamed = {names[name]: value for name, value in state.items()}
+    pyramid = bool(_stages(renamed, SWIN_BLOCK) or _stages(renamed, RESNET_BLOCK))
+    found = find_pyramid(renamed) if pyramid else find_encoder(state)
+    tensors = encoder_tensors(_empty(found), state, source)
+    return EncoderAlone(found, tensors, left_aside(state, pyramid))
+
+
+def _empty(found: FoundEncoder) -> ViTEncoder | PyramidEncoder:
+    build = build_encoder if found.patch_size else build_pyramid
     with torch.device("meta"):
-        encoder = build_encoder(found.spec())
-    return encoder_tensors(encoder, state, source)
+        return build(found.spec())
 
 
 def _stages(state: Mapping[str, Tensor], block: re.Pattern[str]) -> tuple[int, ...]:

@@ -15,9 +15,22 @@ from videomt_bench.models import ModelSpec
 from videomt_bench.models.encoders import PositionRule
 from videomt_bench.weights import cavis, daq, dvis, eomt, mask2former, own, ports, videomt
 from videomt_bench.weights.backbones import NET, on_backbones
-from videomt_bench.weights.encoders import FoundEncoder, find_encoder, find_pyramid, timm_names
-from videomt_bench.weights.family import ADAPTED_ENCODER, CLASS_HEADS, ENCODER, Family, names_of
-from videomt_bench.weights.reading import read_weights, weight_file
+from videomt_bench.weights.encoders import (
+    EncoderAlone,
+    FoundEncoder,
+    encoder_alone,
+    find_encoder,
+    find_pyramid,
+)
+from videomt_bench.weights.family import (
+    ADAPTED_ENCODER,
+    CLASS_HEADS,
+    ENCODER,
+    PYRAMID,
+    Family,
+    names_of,
+)
+from videomt_bench.weights.reading import read_weights, read_words, weight_file
 from videomt_bench.weights.rules import Renamed, State, layout
 
 ENCODER_ALONE = Family(
@@ -26,6 +39,8 @@ ENCODER_ALONE = Family(
     layout([("{rest}", ENCODER + "{rest}")]),
     marks=("{rest}",),
 )
+PYRAMID_ALONE = layout([("norm{i}.{p}", PYRAMID + "norms.{i}.{p}"), ("{rest}", NET + "{rest}")])
+"""The names of an encoder alone, where it is a ResNet or a Swin transformer."""
 FAMILIES: tuple[Family, ...] = (
     *own.FAMILIES,
     *eomt.FAMILIES,
@@ -80,7 +95,7 @@ class WeightsInfo:
     parameters: int
     notes: tuple[str, ...] = ()
     positions: PositionRule = "timm"
-    """How its authors resample learned positions."""
+    """How its authors resample learned positions; of a file of ours, what it says."""
 
     def spec(self) -> ModelSpec:
         """The sizes of a model that the weights fit.
@@ -108,6 +123,8 @@ class Weights:
     family: Family
     info: WeightsInfo
     renamed: Renamed
+    alone: EncoderAlone | None = None
+    """The same by timm's names, of an encoder alone."""
 
     @property
     def state(self) -> State:
@@ -125,7 +142,11 @@ def open_weights(path: Path | str) -> Weights:
     Raises:
         BenchError: it cannot be read, or is of no known family.
     """
-    return identify(read_weights(path), str(weight_file(Path(path))))
+    weights = identify(read_weights(path), str(weight_file(Path(path))))
+    if weights.family not in own.FAMILIES:
+        return weights
+    rule = own.positions_in(read_words(path), weights.source)
+    return replace(weights, info=replace(weights.info, positions=rule))
 
 
 def identify(state: State, source: str) -> Weights:
@@ -142,15 +163,17 @@ def identify(state: State, source: str) -> Weights:
             raise BenchError(f"tensors of {source!r} do not go together: {reason}") from None
         return Weights(source, family, _info(family, state, renamed.state, source), renamed)
     try:
-        alone = timm_names(state, source)
+        _checked(state, source)
+        alone = encoder_alone(state, source)
     except BenchError as error:
         raise BenchError(
             f"weights {source!r} are of no known family ({error}); valid: "
             + ", ".join(names_of((*FAMILIES, ENCODER_ALONE)))
         ) from None
-    renamed = ENCODER_ALONE.layout.to_ours(alone)
+    names = PYRAMID_ALONE if alone.pyramid else ENCODER_ALONE.layout
+    renamed = replace(names.to_ours(alone.state), unused=alone.unused)
     info = _info(ENCODER_ALONE, state, renamed.state, source)
-    return Weights(source, ENCODER_ALONE, info, renamed)
+    return Weights(source, ENCODER_ALONE, info, renamed, alone)
 
 
 def find_family(names: Collection[str]) -> Family | None:

@@ -16,7 +16,7 @@ from videomt_bench.models import (
     ViTEncoder,
     load_variant,
 )
-from videomt_bench.weights.encoders import encoder_tensors, find_encoder, timm_names
+from videomt_bench.weights.encoders import encoder_alone, encoder_tensors
 from videomt_bench.weights.family import ADAPTED_ENCODER, ENCODER
 from videomt_bench.weights.identify import (
     ENCODER_ALONE,
@@ -143,11 +143,11 @@ def with_base(weights: Weights, base: Path | str | None) -> Weights:
         )
     if base == NO_BASE:
         return weights
-    pretrained = timm_names(read_weights(base), str(base))
-    own = vit_tensors(weights.state)
+    alone = encoder_alone(read_weights(base), str(base))
+    pretrained, own = alone.state, vit_tensors(weights.state)
     if {k: v.shape for k, v in pretrained.items()} != {k: v.shape for k, v in own.items()}:
         raise BenchError(
-            f"the base {str(base)!r} is {find_encoder(pretrained).name}, but {weights.source!r} "
+            f"the base {str(base)!r} is {alone.found.name}, but {weights.source!r} "
             f"holds differences from {weights.info.encoder}"
         )
     summed: State = {ENCODER + k: v + pretrained[k] for k, v in own.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -48,6 +48,27 @@ def read_weights(path: Path | str) -> State:
     if file.suffix == SAFETENSORS:
         return _read_safetensors(file)
     return _unwrapped(_read_torch(file), file)
+
+
+def read_words(path: Path | str) -> dict[str, str]:
+    """What a file says in words beside its tensors.
+
+    Raises:
+        BenchError: see ``read_weights``.
+    """
+    file = weight_file(Path(path))
+    if file.name.endswith(INDEX):
+        return {}
+    if file.suffix == SAFETENSORS:
+        try:
+            with safe_open(file, "pt") as opened:
+                return dict(opened.metadata() or {})
+        except (SafetensorError, OSError) as error:
+            raise BenchError(f"cannot read weights from {str(file)!r}: {_reason(error)}") from None
+    found = _read_torch(file)
+    if not isinstance(found, Mapping):
+        return {}
+    return {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, str)}
 
 
 def weight_file(path: Path) -> Path:
